@@ -1,0 +1,6 @@
+"""`python -m evedge` is `evedge`."""
+
+from evedge.cli.main import run
+
+if __name__ == "__main__":
+    run()

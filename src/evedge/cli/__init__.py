@@ -1,0 +1,1 @@
+"""One file per command: parse, call, print, set the exit code."""

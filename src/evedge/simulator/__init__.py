@@ -1,0 +1,1 @@
+"""Recharge points as Modbus TCP servers, with cars that charge."""

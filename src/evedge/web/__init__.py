@@ -1,0 +1,1 @@
+"""What the gateway shows over HTTP. No endpoint changes state."""
