@@ -1,7 +1,7 @@
 """The `evedge` command: `evedge --config FILE` runs the gateway, `evedge COMMAND` does one thing.
 
-Commands live one to a file and are imported when they are asked for, so that `--help` and the gateway itself start fast.
-No traceback reaches a user: what evedge raises on purpose is one line, anything else is one line and where to report it.
+Commands live one to a file and are imported when they are asked for, so `--help` and the gateway start fast.
+No traceback reaches a user: what evedge raises on purpose is one line, and so is anything else.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ COMMANDS = {
 class LazyGroup(click.Group):
     """A group that imports a command's module only when that command is used."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 -- click names them
         return sorted(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(f"evedge.cli.{cmd_name.replace('-', '_')}")
@@ -91,7 +91,7 @@ def run() -> None:
     except BrokenPipeError:  # `evedge tail | head`: the reader has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 0
-    except Exception as error:  # noqa: BLE001 -- the last border: a user gets a line, a developer asks for more
+    except Exception as error:  # the last border: a user gets a line, a developer asks for more
         if os.environ.get("EVEDGE_TRACEBACK"):
             raise
         click.echo(
