@@ -1,0 +1,426 @@
+"""The journal: every accepted record until Kafka confirmed it or it was dropped with a reason.
+
+Each Kafka topic is a lane, sent in the order of acceptance. A lane is a queue whose front is in memory and whose rest,
+when it does not fit there, is on disk:
+
+    taken (given to the forwarder) | head (memory, oldest first) | behind (on disk only) | the next one
+
+Durable records have a row on disk from the moment their promise is made, wherever in the lane they stand. Volatile ones
+have a row only when they are spilled: behind a full head, while Kafka is away, or at a clean stop.
+
+Invariants:
+- accepted = confirmed + waiting + dropped, per lane, at every moment.
+- Numbers only grow, over restarts too; a lane gives its records in the order of their numbers.
+- A row goes only after Kafka confirmed its record or it was dropped.
+- What waits is at most `max_bytes` (keys, headers, values): beyond it durable accepts wait or the oldest are dropped,
+  as `when_full` says, and volatile records are dropped.
+
+Does not know Kafka, MQTT or what a record means.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from evedge.core.errors import EvedgeError
+from evedge.core.lanes import DeadLetter, DropReason, LaneCounts, WhenFull
+from evedge.core.model import Record
+from evedge.links.database import Database, Row, Statement
+from evedge.links.journal_rows import (
+    DEAD_LETTERS,
+    DELETE,
+    DELETE_RECEIVED,
+    DELETE_SESSION,
+    FORMAT,
+    INSERT,
+    INSERT_DEAD,
+    INSERT_RECEIVED,
+    LOAD,
+    LOAD_RECEIVED,
+    MAX_DEAD_LETTERS,
+    PAGE,
+    SCHEMA,
+    TRIM_DEAD,
+    dead_letter_of,
+    dead_letter_row,
+    record_of,
+    record_row,
+    typed,
+)
+
+EPOCH_BITS = 36
+"""A number is `epoch << 36 | counter`: the epoch is new at each start, so no number comes twice, whatever was lost."""
+HEAD_BYTES = 4 * 1024 * 1024
+HEAD_RECORDS = 8192
+MAX_UNWRITTEN_BYTES = 16 * 1024 * 1024
+
+
+class _Lane:
+    """One lane's queue. `behind_from` is the first number that is on disk only; None: nothing is."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.counts = LaneCounts()
+        self.head: deque[Record] = deque()
+        self.head_bytes = 0
+        self.taken: dict[int, Record] = {}
+        self.behind_from: int | None = None
+        self.behind_last = 0
+        self.spilled: set[int] = set()
+        self.bytes = 0
+        self.filled = asyncio.Event()
+
+    @property
+    def full(self) -> bool:
+        return self.head_bytes >= HEAD_BYTES or len(self.head) >= HEAD_RECORDS
+
+    def push(self, record: Record) -> None:
+        self.head.append(record)
+        self.head_bytes += record.size
+        self.filled.set()
+
+    def pop(self) -> Record:
+        record = self.head.popleft()
+        self.head_bytes -= record.size
+        if not self.head and self.behind_from is None:
+            self.filled.clear()
+        return record
+
+    def has_row(self, record: Record) -> bool:
+        return record.durable or record.number in self.spilled
+
+
+class Journal:
+    """An async context manager: inside, the file is open and what an earlier run left is known and waiting."""
+
+    def __init__(self, path: Path, *, max_bytes: int, when_full: WhenFull = WhenFull.BLOCK) -> None:
+        self.max_bytes = max_bytes
+        self.when_full = when_full
+        self.bytes = 0
+        self.database = Database(path, schema=SCHEMA, version=FORMAT)
+        self._lanes: dict[str, _Lane] = {}
+        self._number = 0
+        self._received: dict[str, set[int]] = {}
+        self._held: deque[tuple[Sequence[Record], Sequence[tuple[str, int]], asyncio.Future[None]]] = deque()
+        self._unwritten_bytes = 0
+
+    def __repr__(self) -> str:
+        waiting = sum(lane.counts.waiting for lane in self._lanes.values())
+        return f"<Journal {self.bytes / 1e6:.1f} MB, {waiting} waiting, {len(self._held)} held>"
+
+    async def __aenter__(self) -> Self:
+        await self.database.__aenter__()
+        try:
+            await self._load()
+        except BaseException:
+            await self.database.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Put every record that waits on disk and close the file. May be called twice."""
+        self.spill()
+        for _, _, done in self._held:
+            done.cancel()
+        self._held.clear()
+        await self.database.close()
+
+    async def _load(self) -> None:
+        lanes = await self.database.read(LOAD)
+        for name, count, size, first, last in typed(lanes, tuple[str, int, int, int, int]):
+            lane = self._lane(name)
+            lane.counts.accepted = count
+            lane.bytes = size
+            lane.behind_from, lane.behind_last = first, last
+            lane.filled.set()
+            self.bytes += size
+            self._number = max(self._number, last)
+        received = await self.database.read(LOAD_RECEIVED)
+        for client_id, packet_id in typed(received, tuple[str, int]):
+            self._received.setdefault(client_id, set()).add(packet_id)
+
+    @property
+    def last_number(self) -> int:
+        """The highest number given so far, or found in the file."""
+        return self._number
+
+    def start_epoch(self, epoch: int) -> None:
+        """Numbers go on from `epoch << 36`. Raises ValueError for an epoch that is not beyond all that was given."""
+        if epoch << EPOCH_BITS <= self._number:
+            raise ValueError(f"epoch {epoch} is not beyond number {self._number}")
+        self._number = epoch << EPOCH_BITS
+
+    # Accepting.
+
+    def accept(
+        self, records: Sequence[Record], received: Sequence[tuple[str, int]] = ()
+    ) -> asyncio.Future[None] | None:
+        """Keep the records, and the QoS 2 ids (client id, packet id) that came with them.
+
+        None: there is nothing to wait for. A future: it resolves when every durable one is on disk, or raises Outage
+        when the journal closes first.
+        """
+        durable = bool(received) or any(record.durable for record in records)
+        if self._held or not self._make_room(sum(record.size for record in records)):
+            if durable:
+                done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+                self._held.append((records, received, done))
+                return done
+            for record in records:
+                lane = self._lane(record.lane)
+                lane.counts.accepted += 1
+                lane.counts.dropped[DropReason.JOURNAL_FULL] += 1
+            return None
+        return self._keep(records, received)
+
+    def _make_room(self, size: int) -> bool:
+        if self.bytes + size <= self.max_bytes:
+            return True
+        if self.when_full is WhenFull.DROP_OLDEST:
+            while self.bytes + size > self.max_bytes:
+                largest = max(self._lanes.values(), key=lambda lane: lane.bytes)
+                if not largest.head:
+                    return False  # its oldest are on disk; they drop as soon as they are read
+                self._forget(largest, [largest.pop()], DropReason.JOURNAL_FULL)
+            return True
+        return False
+
+    def _keep(self, records: Sequence[Record], received: Sequence[tuple[str, int]]) -> asyncio.Future[None] | None:
+        rows: list[Row] = []
+        unwritten = 0
+        durable = bool(received)
+        for unnumbered in records:
+            self._number += 1
+            record = replace(unnumbered, number=self._number)
+            lane = self._lane(record.lane)
+            lane.counts.accepted += 1
+            durable = durable or record.durable
+            behind = lane.behind_from is not None or lane.full
+            if behind and not record.durable:
+                if self.database.trouble or self._unwritten_bytes > MAX_UNWRITTEN_BYTES:
+                    lane.counts.dropped[DropReason.DISK] += 1
+                    continue
+                lane.spilled.add(record.number)
+            size = record.size
+            lane.bytes += size
+            self.bytes += size
+            if behind:
+                if lane.behind_from is None:
+                    lane.behind_from = record.number
+                lane.behind_last = record.number
+            else:
+                lane.push(record)
+            if behind or record.durable:
+                rows.append(record_row(record))
+                unwritten += size
+        statements = [Statement(INSERT, rows)] if rows else []
+        if received:
+            statements.append(Statement(INSERT_RECEIVED, list(received)))
+            for client_id, packet_id in received:
+                self._received.setdefault(client_id, set()).add(packet_id)
+        if not statements:
+            return None
+        done = self._write(unwritten, *statements)
+        return done if durable else None
+
+    def _write(self, size: int, *statements: Statement) -> asyncio.Future[None]:
+        self._unwritten_bytes += size
+        done = self.database.write(*statements)
+
+        def written(_: asyncio.Future[None]) -> None:
+            self._unwritten_bytes -= size
+
+        done.add_done_callback(written)
+        return done
+
+    def _admit(self) -> None:
+        """Let in what was held back, in order, as far as there is room."""
+        while self._held:
+            records, received, done = self._held[0]
+            if done.cancelled():
+                self._held.popleft()
+                continue
+            if not self._make_room(sum(record.size for record in records)):
+                return
+            self._held.popleft()
+            kept = self._keep(records, received)
+            if kept is None:
+                done.set_result(None)
+            else:
+                kept.add_done_callback(partial(_pass_on, done))
+
+    def release(self, client_id: str, packet_ids: Sequence[int]) -> asyncio.Future[None]:
+        """Forget QoS 2 ids. Resolves when that is on disk."""
+        ids = self._received.get(client_id)
+        if ids is not None:
+            ids.difference_update(packet_ids)
+            if not ids:
+                del self._received[client_id]
+        return self.database.write(Statement(DELETE_RECEIVED, [(client_id, packet_id) for packet_id in packet_ids]))
+
+    def received_ids(self, client_id: str) -> frozenset[int]:
+        """The QoS 2 ids of this client that were accepted and not released."""
+        return frozenset(self._received.get(client_id, ()))
+
+    def forget_session(self, client_id: str) -> None:
+        """The client's session ended: its QoS 2 ids mean nothing any more."""
+        if self._received.pop(client_id, None) is not None:
+            self.database.write(Statement(DELETE_SESSION, [(client_id,)]))
+
+    # Sending.
+
+    async def wait(self, lane: str) -> None:
+        """Until the lane has a record that was not taken yet."""
+        await self._lane(lane).filled.wait()
+
+    async def take(self, lane: str, max_records: int, max_bytes: int) -> list[Record]:
+        """The next records of the lane, oldest first, at least one where there is one.
+
+        Each must be confirmed, given back or dropped.
+        """
+        queue = self._lane(lane)
+        if not queue.head and queue.behind_from is not None:
+            await self._fill(queue)
+        records: list[Record] = []
+        size = 0
+        while queue.head and len(records) < max_records:
+            size += queue.head[0].size
+            if records and size > max_bytes:
+                break
+            record = queue.pop()
+            queue.taken[record.number] = record
+            records.append(record)
+        return records
+
+    async def _fill(self, lane: _Lane) -> None:
+        asked_until = lane.behind_last
+        rows = await self.database.read(PAGE, (lane.name, lane.behind_from, HEAD_RECORDS))
+        for row in typed(rows, tuple[int, int, int, bytes, bytes, bytes]):
+            record = record_of(lane.name, row)
+            if not record.durable:
+                lane.spilled.add(record.number)
+            lane.push(record)
+            lane.behind_from = record.number + 1
+            if lane.full:
+                break
+        else:
+            if len(rows) < HEAD_RECORDS:
+                lane.behind_from = asked_until + 1
+        if lane.behind_from is not None and lane.behind_from > lane.behind_last:
+            lane.behind_from = None
+        if not lane.head and lane.behind_from is None:
+            lane.filled.clear()
+        self._admit()
+
+    def confirm(self, lane: str, records: Iterable[Record]) -> None:
+        """Kafka acknowledged these: they are forgotten."""
+        self._forget(self._lane(lane), records, None)
+
+    def drop(self, lane: str, records: Iterable[Record], reason: DropReason) -> None:
+        """These will never be sent: they are forgotten, and counted with the reason."""
+        self._forget(self._lane(lane), records, reason)
+
+    def give_back(self, lane: str, records: Iterable[Record]) -> None:
+        """These were taken and not confirmed: they are the lane's next ones again."""
+        queue = self._lane(lane)
+        for record in sorted(records, key=lambda record: record.number, reverse=True):
+            if queue.taken.pop(record.number, None) is not None:
+                queue.head.appendleft(record)
+                queue.head_bytes += record.size
+        if queue.head:
+            queue.filled.set()
+
+    def refuse(self, dead: DeadLetter, letter: Record) -> None:
+        """Kafka refuses `dead.record`: `letter` goes to its own lane instead, and people can look at it."""
+        self.accept([letter])
+        record = dead.record
+        self.database.write(
+            Statement(INSERT_DEAD, [dead_letter_row(dead)]), Statement(TRIM_DEAD, [(MAX_DEAD_LETTERS,)])
+        )
+        self._forget(self._lane(record.lane), [record], DropReason.DEAD_LETTER)
+
+    def _forget(self, lane: _Lane, records: Iterable[Record], reason: DropReason | None) -> None:
+        rows: list[Row] = []
+        for record in records:
+            lane.taken.pop(record.number, None)
+            size = record.size
+            lane.bytes -= size
+            self.bytes -= size
+            if reason is None:
+                lane.counts.confirmed += 1
+            else:
+                lane.counts.dropped[reason] += 1
+            if lane.has_row(record):
+                rows.append((lane.name, record.number))
+                lane.spilled.discard(record.number)
+        if rows:
+            self.database.write(Statement(DELETE, rows))
+        if self._held:
+            self._admit()
+
+    def spill(self) -> None:
+        """Write every volatile record that is in memory only to disk, oldest first."""
+        if self.database.trouble:
+            return
+        for lane in self._lanes.values():
+            rows = []
+            size = 0
+            for record in (*lane.taken.values(), *lane.head):
+                if not lane.has_row(record):
+                    lane.spilled.add(record.number)
+                    rows.append(record_row(record))
+                    size += record.size
+            if rows:
+                self._write(size, Statement(INSERT, rows))
+
+    # Looking.
+
+    def lanes(self) -> Mapping[str, LaneCounts]:
+        """Each lane's counts."""
+        return {name: lane.counts for name, lane in self._lanes.items()}
+
+    def open_lane(self, lane: str) -> None:
+        """Make a lane known before its first record, so that it shows with zeros."""
+        self._lane(lane)
+
+    def oldest_ms(self, lane: str) -> int | None:
+        """The timestamp of the oldest record in memory that waits; None when none does."""
+        queue = self._lane(lane)
+        first = next(iter(queue.taken.values()), queue.head[0] if queue.head else None)
+        return None if first is None else first.timestamp_ms
+
+    async def dead_letters(self) -> list[DeadLetter]:
+        """The last MAX_DEAD_LETTERS records that could not be delivered, oldest first."""
+        rows = await self.database.read(DEAD_LETTERS)
+        return [dead_letter_of(row) for row in typed(rows, tuple[int, int, str, str, str, str, bytes, bytes, bytes])]
+
+    def _lane(self, name: str) -> _Lane:
+        lane = self._lanes.get(name)
+        if lane is None:
+            lane = self._lanes[name] = _Lane(name)
+        return lane
+
+
+def _pass_on(done: asyncio.Future[None], kept: asyncio.Future[None]) -> None:
+    if done.done():
+        return
+    if kept.cancelled():
+        done.cancel()
+        return
+    error = kept.exception()
+    if error is None:
+        done.set_result(None)
+    else:
+        done.set_exception(error if isinstance(error, EvedgeError) else EvedgeError(str(error)))
