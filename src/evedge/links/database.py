@@ -25,8 +25,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeAlias
+from typing import Self, TypeAlias, TypeVar
 
+import msgspec
 import structlog
 
 from evedge.core.errors import EvedgeError, Outage
@@ -34,6 +35,7 @@ from evedge.core.errors import EvedgeError, Outage
 log = structlog.get_logger()
 
 Row: TypeAlias = tuple[object, ...]
+T = TypeVar("T")
 GATHER_S = 0.002
 RETRY_S = 1.0
 MAX_BATCH = 2000
@@ -261,3 +263,8 @@ def _fail(works: Sequence[_Write | _Read], reason: EvedgeError) -> None:
         if not work.done.done():
             work.done.set_exception(reason)
             work.done.exception()  # nobody may be waiting: volatile records are written without a promise
+
+
+def typed(rows: Sequence[Row], shape: type[T]) -> list[T]:
+    """The rows of a query as tuples of known types."""
+    return msgspec.convert(rows, list[shape])  # type: ignore[valid-type]

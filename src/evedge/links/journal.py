@@ -32,7 +32,7 @@ from typing import Self
 from evedge.core.errors import EvedgeError
 from evedge.core.lanes import DeadLetter, DropReason, LaneCounts, WhenFull
 from evedge.core.model import Record
-from evedge.links.database import Database, Row, Statement
+from evedge.links.database import Database, Row, Statement, typed
 from evedge.links.journal_rows import (
     DEAD_LETTERS,
     DELETE,
@@ -52,7 +52,6 @@ from evedge.links.journal_rows import (
     dead_letter_row,
     record_of,
     record_row,
-    typed,
 )
 
 EPOCH_BITS = 36

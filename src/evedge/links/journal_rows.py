@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TypeVar
-
 import msgspec
 
 from evedge.core.lanes import DeadLetter
@@ -51,7 +48,6 @@ TRIM_DEAD = (
     "DELETE FROM dead_letters WHERE number <= (SELECT number FROM dead_letters ORDER BY number DESC LIMIT 1 OFFSET ?)"
 )
 
-T = TypeVar("T")
 _headers_encoder = msgspec.msgpack.Encoder()
 _headers_decoder = msgspec.msgpack.Decoder(tuple[tuple[str, bytes], ...])
 
@@ -75,10 +71,6 @@ def record_row(record: Record) -> Row:
         record.value,
         encode_headers(record.headers),
     )
-
-
-def typed(rows: Sequence[Row], shape: type[T]) -> Sequence[T]:
-    return msgspec.convert(rows, list[shape])
 
 
 def record_of(lane: str, row: tuple[int, int, int, bytes, bytes, bytes]) -> Record:
