@@ -16,7 +16,7 @@ from pydantic_core import ErrorDetails
 from evedge.config import rules, sources
 from evedge.config.mistakes import ConfigError, Data, Location, Mistake, looks_secret, nearest, shown
 from evedge.config.schema import Kind, key_at, keys, secret_names, table_at
-from evedge.config.tree import Config
+from evedge.config.tree import Config, Section
 
 _ROUNDS = 8  # a value that is left out may leave its table incomplete, which then is left out: tables nest 3 deep
 
@@ -92,15 +92,21 @@ class _Check:
         meant = {(*mistake.location[:-1], mistake.suggestion) for mistake in unknown if mistake.suggestion}
         self._left_out |= meant
         found = list(unknown)
+        lists = {detail["loc"][:-1] for detail in details if isinstance(detail["loc"][-1], int)}
         for detail in details:
             location = detail["loc"]
             if detail["type"] == "extra_forbidden" or (detail["type"] == "missing" and location in meant):
                 continue
+            if detail["type"] == "too_short" and location in lists:
+                continue  # pydantic counts only the items that are right
             own = detail.get("ctx", {}).get("error")
             what = str(own) if own is not None else _WORDS.get(detail["type"], "is not allowed")
-            key = key_at(location)
-            found.append(self._mistake(location, what, None if key is None else key.allowed))
+            found += [self._field_mistake(place, what) for place in _required_below(location, detail["type"])]
         return found
+
+    def _field_mistake(self, location: Location, what: str) -> Mistake:
+        key = key_at(location)
+        return self._mistake(location, what, None if key is None else key.allowed(item=isinstance(location[-1], int)))
 
     def _unknown(self, location: Location) -> Mistake:
         table = table_at(location)
@@ -109,23 +115,27 @@ class _Check:
         return self._mistake(location, "is not a known key", ", ".join(known), close)
 
     def _mistake(self, location: Location, what: str, allowed: str | None, suggestion: str | None = None) -> Mistake:
-        source = self._given.given_by.get(location) or self._given.given_by.get(location[:-1])
+        given_by = self._given.given_by
+        source = given_by.get(location)
+        if source is None and location[:-1] in given_by and isinstance(location[-1], int):
+            source = f"{given_by[location[:-1]]}[{location[-1]}]"
         return Mistake(location, what, self._shown(location), allowed, suggestion, source)
 
     def _shown(self, location: Location) -> str | None:
         value: Data | None = self._given.data
         for depth, part in enumerate(location, 1):
-            if isinstance(part, str) and self._is_secret(location[:depth]):
+            if isinstance(part, str) and self._is_hidden(location[:depth]):
                 return None
             value = _inner(value, part)
-        return None if value is None else shown(value)
-
-    def _is_secret(self, location: Location) -> bool:
-        name = str(location[-1])
         key = key_at(location)
-        if key is not None:
-            return key.kind is Kind.SECRET or name.removesuffix("_file") in set(secret_names())
-        return looks_secret(name, secret_names())
+        is_table = key is not None and key.table is not None  # then whatever stands there has no key we know
+        return None if value is None or is_table else shown(value)
+
+    def _is_hidden(self, location: Location) -> bool:
+        """Whether a key holds a secret, or the file of one (which might be the secret itself), or might."""
+        name = str(location[-1])
+        secrets = secret_names()
+        return looks_secret(name, secrets) if key_at(location) is None else name.removesuffix("_file") in secrets
 
     # What remains without the mistakes
 
@@ -182,14 +192,24 @@ class _Check:
 
     def _files(self, config: Config) -> list[Mistake]:
         found = []
-        for section in ("mqtt", "kafka"):
-            table = getattr(config, section)
-            for key in keys(type(table)).values() if table is not None else ():
-                value = getattr(table, key.name)
-                is_secret = key.name.removesuffix("_file") in keys(type(table))
-                if isinstance(value, Path) and not is_secret and (problem := sources.unreadable(value)):
-                    found.append(self._mistake((section, key.name), problem, None))
+        tables: dict[str, Section | None] = {"mqtt": config.mqtt, "kafka": config.kafka}
+        for section, table in tables.items():
+            known = keys(type(table)) if table is not None else {}
+            for name in known:
+                value = getattr(table, name)
+                is_secret = name.removesuffix("_file") in known  # these were read already
+                problem = sources.unreadable(value) if isinstance(value, Path) and not is_secret else None
+                if problem is not None:
+                    found.append(self._mistake((section, name), problem, None))
         return found
+
+
+def _required_below(location: Location, problem: str) -> list[Location]:
+    """For a missing table its required keys: `gateway.id` says more than `gateway`."""
+    key = key_at(location)
+    if problem != "missing" or key is None or key.table is None:
+        return [location]
+    return [(*location, name) for name, below in keys(key.table).items() if below.is_required]
 
 
 def _inner(value: Data | None, part: str | int) -> Data | None:

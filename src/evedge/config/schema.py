@@ -6,8 +6,9 @@ Read from the types, so that neither the environment nor the messages need a sec
 from __future__ import annotations
 
 import types
-from collections.abc import Iterator
+from collections.abc import Mapping
 from enum import StrEnum
+from functools import cache
 from typing import Annotated, Literal, Union, get_args, get_origin
 
 import annotated_types
@@ -37,6 +38,7 @@ class Key:
 
     def __init__(self, name: str, field: FieldInfo) -> None:
         self.name = name
+        self.is_required = field.is_required()
         self._hints = [*field.metadata]
         self.type = self._bare(field.annotation)
         self.item = self._bare(get_args(self.type)[0]) if get_origin(self.type) is tuple else None
@@ -67,19 +69,22 @@ class Key:
         """What is in the table, or in each of the tables, that this key holds."""
         return _section(self.item) or _section(self.type)
 
-    @property
-    def allowed(self) -> str | None:
-        """In words; None where the kind says it all."""
+    def allowed(self, *, item: bool = False) -> str | None:
+        """In words; `item`: for one item of a list. None where the kind says it all."""
+        text = self._allowed()
+        return f"a list, of each: {text}" if self.kind is Kind.LIST and not item and text is not None else text
+
+    def _allowed(self) -> str | None:
         for hint in self._hints:
             if isinstance(hint, Allowed):
-                return f"a list of: {hint.text}" if self.item is not None else hint.text
+                return hint.text
         for hint in (self.type, self.item):
             if get_origin(hint) is Literal:
                 return ", ".join(map(str, get_args(hint)))
         if self.kind in {Kind.WHOLE, Kind.NUMBER}:
             name = "a whole number" if self.kind is Kind.WHOLE else "a number"
             return f"{name} {self._range()}".strip()
-        return {Kind.TRUTH: "true or false", Kind.TABLE: "a table", Kind.TABLES: "tables"}.get(self.kind)
+        return "true or false" if self.kind is Kind.TRUTH else None
 
     def _range(self) -> str:
         low = high = ""
@@ -97,7 +102,8 @@ def _section(hint: object) -> type[Section] | None:
     return hint if isinstance(hint, type) and issubclass(hint, Section) else None
 
 
-def keys(table: type[Section]) -> dict[str, Key]:
+@cache
+def keys(table: type[Section]) -> Mapping[str, Key]:
     """Every key of a table."""
     return {name: Key(name, field) for name, field in table.model_fields.items()}
 
@@ -121,12 +127,15 @@ def key_at(location: Location) -> Key | None:
     return keys(table).get(name) if table is not None and isinstance(name, str) else None
 
 
-def secret_names() -> Iterator[str]:
+@cache
+def secret_names() -> frozenset[str]:
     """The name of every key that holds a secret, in any table."""
+    names: set[str] = set()
     pending: list[type[Section]] = [Config]
     while pending:
         for key in keys(pending.pop()).values():
             if key.kind is Kind.SECRET:
-                yield key.name
+                names.add(key.name)
             if key.table is not None:
                 pending.append(key.table)
+    return frozenset(names)

@@ -174,8 +174,8 @@ def _add_environment(gathered: Gathered, environ: Mapping[str, str]) -> None:
 
 def nearest_variable(name: str, known: Mapping[str, object]) -> str | None:
     """The variable that was probably meant, in capitals as they are documented."""
-    close = nearest(name, [variable.casefold() for variable in known])
-    return None if close is None else close.upper()
+    close = nearest(name[len(PREFIX) :], [variable[len(PREFIX) :].casefold() for variable in known])
+    return None if close is None else PREFIX + close.upper()
 
 
 def _keys_below(name: str, known: Mapping[str, object]) -> Iterator[str]:
