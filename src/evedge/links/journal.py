@@ -260,14 +260,16 @@ class Journal:
             else:
                 kept.add_done_callback(partial(_pass_on, done))
 
-    def release(self, client_id: str, packet_ids: Sequence[int]) -> asyncio.Future[None]:
-        """Forget QoS 2 ids. Resolves when that is on disk."""
-        ids = self._received.get(client_id)
-        if ids is not None:
-            ids.difference_update(packet_ids)
-            if not ids:
-                del self._received[client_id]
-        return self.database.write(Statement(DELETE_RECEIVED, [(client_id, packet_id) for packet_id in packet_ids]))
+    def release(self, client_id: str, packet_ids: Sequence[int]) -> asyncio.Future[None] | None:
+        """Forget QoS 2 ids. None: none of them was kept. A future: it resolves when that is on disk."""
+        kept = self._received.get(client_id, set())
+        ids = [packet_id for packet_id in packet_ids if packet_id in kept]
+        if not ids:
+            return None
+        kept.difference_update(ids)
+        if not kept:
+            del self._received[client_id]
+        return self.database.write(Statement(DELETE_RECEIVED, [(client_id, packet_id) for packet_id in ids]))
 
     def received_ids(self, client_id: str) -> frozenset[int]:
         """The QoS 2 ids of this client that were accepted and not released."""
@@ -341,14 +343,24 @@ class Journal:
         if queue.head:
             queue.filled.set()
 
-    def refuse(self, dead: DeadLetter, letter: Record) -> None:
-        """Kafka refuses `dead.record`: `letter` goes to its own lane instead, and people can look at it."""
-        self.accept([letter])
+    def refuse(self, dead: DeadLetter, letter: Record) -> asyncio.Future[None] | None:
+        """`dead.record` cannot be delivered: `letter` goes to its own lane instead, and people can look at it.
+
+        A record without a number was never in its lane: it counts as accepted and dropped at once. Returns what
+        accepting the letter returns.
+        """
         record = dead.record
+        kept = self.accept([letter])
         self.database.write(
             Statement(INSERT_DEAD, [dead_letter_row(dead)]), Statement(TRIM_DEAD, [(MAX_DEAD_LETTERS,)])
         )
-        self._forget(self._lane(record.lane), [record], DropReason.DEAD_LETTER)
+        lane = self._lane(record.lane)
+        if record.number:
+            self._forget(lane, [record], DropReason.DEAD_LETTER)
+        else:
+            lane.counts.accepted += 1
+            lane.counts.dropped[DropReason.DEAD_LETTER] += 1
+        return kept
 
     def _forget(self, lane: _Lane, records: Iterable[Record], reason: DropReason | None) -> None:
         rows: list[Row] = []

@@ -19,8 +19,9 @@ CREATE TABLE IF NOT EXISTS records (
 CREATE TABLE IF NOT EXISTS received (
     client_id TEXT NOT NULL, packet_id INTEGER NOT NULL, PRIMARY KEY (client_id, packet_id)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS dead_letters (
-    number INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, kafka_topic TEXT NOT NULL, mqtt_topic TEXT NOT NULL,
-    reason TEXT NOT NULL, error TEXT NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL, headers BLOB NOT NULL);
+    id INTEGER PRIMARY KEY AUTOINCREMENT, number INTEGER NOT NULL, at_ms INTEGER NOT NULL,
+    kafka_topic TEXT NOT NULL, mqtt_topic TEXT NOT NULL, reason TEXT NOT NULL, error TEXT NOT NULL,
+    key BLOB NOT NULL, value BLOB NOT NULL, headers BLOB NOT NULL);
 """
 INSERT = (
     "INSERT OR IGNORE INTO records (lane, number, durable, timestamp_ms, size, key, value, headers)"
@@ -34,19 +35,16 @@ PAGE = (
 LOAD = "SELECT lane, count(*), sum(size), min(number), max(number) FROM records GROUP BY lane"
 LOAD_RECEIVED = "SELECT client_id, packet_id FROM received"
 DEAD_LETTERS = (
-    "SELECT number, at_ms, kafka_topic, mqtt_topic, reason, error, key, value, headers"
-    " FROM dead_letters ORDER BY number"
+    "SELECT number, at_ms, kafka_topic, mqtt_topic, reason, error, key, value, headers FROM dead_letters ORDER BY id"
 )
 INSERT_RECEIVED = "INSERT OR IGNORE INTO received (client_id, packet_id) VALUES (?,?)"
 DELETE_RECEIVED = "DELETE FROM received WHERE client_id = ? AND packet_id = ?"
 DELETE_SESSION = "DELETE FROM received WHERE client_id = ?"
 INSERT_DEAD = (
-    "INSERT OR REPLACE INTO dead_letters (number, at_ms, kafka_topic, mqtt_topic, reason, error, key, value, headers)"
+    "INSERT INTO dead_letters (number, at_ms, kafka_topic, mqtt_topic, reason, error, key, value, headers)"
     " VALUES (?,?,?,?,?,?,?,?,?)"
 )
-TRIM_DEAD = (
-    "DELETE FROM dead_letters WHERE number <= (SELECT number FROM dead_letters ORDER BY number DESC LIMIT 1 OFFSET ?)"
-)
+TRIM_DEAD = "DELETE FROM dead_letters WHERE id <= (SELECT id FROM dead_letters ORDER BY id DESC LIMIT 1 OFFSET ?)"
 
 _headers_encoder = msgspec.msgpack.Encoder()
 _headers_decoder = msgspec.msgpack.Decoder(tuple[tuple[str, bytes], ...])
