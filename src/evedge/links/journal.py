@@ -29,6 +29,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from evedge.core.cloudevents import COUNTER_BITS
 from evedge.core.errors import EvedgeError
 from evedge.core.lanes import DeadLetter, DropReason, LaneCounts, WhenFull
 from evedge.core.model import Record
@@ -54,8 +55,6 @@ from evedge.links.journal_rows import (
     record_row,
 )
 
-EPOCH_BITS = 36
-"""A number is `epoch << 36 | counter`: the epoch is new at each start, so no number comes twice, whatever was lost."""
 HEAD_BYTES = 4 * 1024 * 1024
 HEAD_RECORDS = 8192
 MAX_UNWRITTEN_BYTES = 16 * 1024 * 1024
@@ -156,10 +155,10 @@ class Journal:
         return self._number
 
     def start_epoch(self, epoch: int) -> None:
-        """Numbers go on from `epoch << 36`. Raises ValueError for an epoch that is not beyond all that was given."""
-        if epoch << EPOCH_BITS <= self._number:
+        """Numbers go on from this epoch's first. Raises ValueError for one that is not beyond all that was given."""
+        if epoch << COUNTER_BITS <= self._number:
             raise ValueError(f"epoch {epoch} is not beyond number {self._number}")
-        self._number = epoch << EPOCH_BITS
+        self._number = epoch << COUNTER_BITS
 
     # Accepting.
 
@@ -343,14 +342,14 @@ class Journal:
         if queue.head:
             queue.filled.set()
 
-    def refuse(self, dead: DeadLetter, letter: Record) -> asyncio.Future[None] | None:
-        """`dead.record` cannot be delivered: `letter` goes to its own lane instead, and people can look at it.
+    def refuse(self, dead: DeadLetter, letter: Record | None) -> asyncio.Future[None] | None:
+        """`dead.record` cannot be delivered: `letter` goes to its own lane, and people can look at it.
 
         A record without a number was never in its lane: it counts as accepted and dropped at once. Returns what
         accepting the letter returns.
         """
         record = dead.record
-        kept = self.accept([letter])
+        kept = None if letter is None else self.accept([letter])
         self.database.write(
             Statement(INSERT_DEAD, [dead_letter_row(dead)]), Statement(TRIM_DEAD, [(MAX_DEAD_LETTERS,)])
         )
