@@ -184,7 +184,8 @@ class RechargePoint(Section):
     profile: Text | None = None
     """A built-in name, or the path of a TOML file (absolute once loaded)."""
     poll_interval_s: float | None = Field(default=None, ge=0.1, le=86_400)
-    timeout_s: float = Field(default=3.0, ge=0.05, le=600)
+    timeout_s: float | None = Field(default=None, ge=0.05, le=600)
+    """For an answer. 3 s where the profile says nothing."""
     evse_id: Text | None = None
     phases: Phases | None = None
     max_current_a: float | None = Field(default=None, gt=0, le=1000)
