@@ -40,14 +40,17 @@ class Failed(Exception):  # noqa: N818
 class Names(dict[str, Value]):
     """The values an expression sees: registers by name, those that were read; why others failed; those known before.
 
+    derived: filled by those who compute a measurand, with its name.
+
     A plain dict for what is there, so that a look-up costs what a dict costs; only a miss is Python.
     """
 
-    __slots__ = ("failed", "known_before")
+    __slots__ = ("derived", "failed", "known_before")
 
     def __init__(self, known_before: Mapping[str, Value] | None = None) -> None:
         super().__init__()
         self.failed: dict[str, str] = {}
+        self.derived: set[str] = set()
         self.known_before = known_before
 
     def __missing__(self, name: str) -> Value:

@@ -1,0 +1,345 @@
+"""From a profile to requests, and from their answers to telemetry.
+
+    plan = make_plan(profile, connector=2)
+    results = {block: read(block) for block in plan.poll}      # words, or the text of what went wrong
+    reading = plan.decode(results)                             # values, errors, derived
+
+A plan is made once per recharge point; everything that can be decided before the first poll is decided then, so that a
+poll costs one unpack per block and one call per value. A plan never changes: a device that refuses optional registers
+gets another one (`after_refusal`).
+
+A value is in `values`, or in `errors` with its reason, or (when the device lacks it, or says it is not available, and
+the profile lets it) in neither. It is never a guess: what rests on a failed read fails.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from evedge.core.expressions import Failed, Missing, Names
+from evedge.core.measurands import IDENTITY, MEASURANDS, Kind, State
+from evedge.core.model import Value
+from evedge.core.plan_blocks import Block, Locator, Place, blocks_for
+from evedge.core.profile_register import NUMBERS, Group, Raw, Register
+from evedge.core.profile_types import Profile, StateRule, ValueRule
+
+__all__ = ["Block", "Place", "Plan", "Reading", "RegisterReading", "make_plan", "plan"]
+
+Results = Mapping[Block, Sequence[int] | str]
+"""What came back for each block: its words, or why there are none."""
+
+_NOT_ASKED = "was not read"
+_NOT_A_NUMBER = "the device gave no number"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One poll. values and errors are by measurand; derived names what was computed; registers holds what was read."""
+
+    values: dict[str, Value]
+    errors: dict[str, str]
+    derived: list[str]
+    registers: Mapping[str, Value]
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterReading:
+    """One register for a person: its value (None: not available), its unit, how people write it, or why it failed."""
+
+    name: str
+    value: Value | None
+    unit: str | None
+    label: str
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The requests for one connector of one device, and how to understand their answers.
+
+    poll, identity and config: what to read every poll, once per connection, rarely. absent: registers the device turned
+    out to lack; alone: those that must be asked for one by one until it is known.
+    """
+
+    profile: Profile
+    connector: int
+    unit_id: int
+    poll: tuple[Block, ...]
+    identity: tuple[Block, ...]
+    config: tuple[Block, ...]
+    absent: frozenset[str]
+    alone: frozenset[str]
+    _locator: Locator = field(repr=False)
+    _decoders: Mapping[Block, _Decoder] = field(repr=False, compare=False)
+    _outputs: tuple[_Output, ...] = field(repr=False, compare=False)
+
+    def decode(self, results: Results, known: Mapping[str, Value] | None = None) -> Reading:
+        """Telemetry from the answers to `poll`. `known`: values of registers read before, such as the firmware.
+
+        A block that is missing in `results` counts as failed.
+        """
+        names = Names(known)
+        for block in self.poll:
+            self._decoders[block].into(names, results.get(block, _NOT_ASKED))
+        values: dict[str, Value] = {}
+        errors: dict[str, str] = {}
+        derived: list[str] = []
+        for output in self._outputs:
+            try:
+                value = output.give(names)
+            except Missing:
+                if not output.quiet:
+                    errors[output.name] = _NOT_A_NUMBER
+                continue
+            except Failed as failure:
+                errors[output.name] = str(failure.args[0])
+                continue
+            values[output.name] = value
+            if output.name in names.derived:
+                derived.append(output.name)
+        return Reading(values, errors, derived, names)
+
+    def decode_registers(self, results: Results) -> dict[str, RegisterReading]:
+        """Every register in the given blocks (of any group), by name in the profile's order."""
+        names = Names()
+        asked: set[str] = set()
+        for block, answer in results.items():
+            self._decoders[block].into(names, answer)
+            asked.update(block.registers)
+        readings = {}
+        for name, register in self.profile.registers.items():
+            if name not in asked:
+                continue
+            value = names.get(name)
+            label = register.label(value) if value is not None else "-"
+            readings[name] = RegisterReading(name, value, register.unit, label, names.failed.get(name))
+        return readings
+
+    def decode_identity(self, results: Results) -> dict[str, str]:
+        """Who the device says it is: `vendor`, `model`, `serial_number`, `firmware`, as far as it says so.
+
+        Vendor and model are the profile's where the device gives none.
+        """
+        identity = {"vendor": self.profile.vendor, "model": self.profile.model}
+        for name, reading in self.decode_registers(results).items():
+            if name in IDENTITY and reading.value is not None:
+                identity[name] = str(reading.label)
+        return {name: identity[name] for name in IDENTITY if name in identity}
+
+    def block(self, name: str) -> Block:
+        """A request for one register alone: to read it back. Raises KeyError for a name the profile does not have."""
+        register = self.profile.registers[name]
+        place = self._locator.place(register)
+        return Block(place.unit_id, place.table, place.address, register.words, (name,), register.optional)
+
+    def place(self, register: Register) -> Place:
+        """Where a register of this connector is on the wire: to write it."""
+        return self._locator.place(register)
+
+    def after_refusal(self, block: Block) -> Plan | None:
+        """The plan to go on with after the device refused `block` (exception 2 or 3); None: the refusal stands.
+
+        First the block's optional registers are asked for one by one, then the one that is refused alone is given up
+        for good. So whatever the device has is found, in a few polls and without a list of firmware versions.
+        """
+        optional = {name for name in block.registers if self.profile.registers[name].optional}
+        if not optional:
+            return None
+        if len(block.registers) == 1:
+            return make_plan(
+                self.profile,
+                connector=self.connector,
+                unit_id=self.unit_id,
+                absent=self.absent | optional,
+                alone=self.alone - optional,
+            )
+        return make_plan(
+            self.profile,
+            connector=self.connector,
+            unit_id=self.unit_id,
+            absent=self.absent,
+            alone=self.alone | optional,
+        )
+
+
+def make_plan(
+    profile: Profile,
+    *,
+    connector: int = 1,
+    unit_id: int | None = None,
+    absent: frozenset[str] = frozenset(),
+    alone: frozenset[str] = frozenset(),
+) -> Plan:
+    """Plan the reading of one connector (from 1). `unit_id` None: the profile's for that connector.
+
+    Raises ValueError with one line when the device has no such connector.
+    """
+    locator = Locator.of(profile.connection, connector, unit_id)
+    readable = [
+        register for register in profile.registers.values() if register.readable and register.name not in absent
+    ]
+    blocks = {
+        group: blocks_for((r for r in readable if r.group is group), profile.reads, locator, alone)
+        for group in (Group.POLL, Group.IDENTITY, Group.CONFIG)
+    }
+    decoders = {
+        block: _Decoder.of(block, profile, locator) for group_blocks in blocks.values() for block in group_blocks
+    }
+    return Plan(
+        profile,
+        connector,
+        locator.unit_id,
+        blocks[Group.POLL],
+        blocks[Group.IDENTITY],
+        blocks[Group.CONFIG],
+        absent,
+        alone,
+        locator,
+        decoders,
+        tuple(_Output.of(name, profile) for name in profile.measurands),
+    )
+
+
+plan = make_plan
+"""The same; `make_plan` reads better where a plan is called `plan`."""
+
+
+# Answers to registers
+
+
+@dataclass(frozen=True, slots=True)
+class _Decoder:
+    """Understands one block's answer: a single unpack for what is big-endian, a call each for the rest."""
+
+    block: Block
+    pack: struct.Struct
+    unpack: struct.Struct
+    fast: tuple[tuple[int, str, Callable[[Raw], Value | None]], ...]  # index in the unpacked, name, converter
+    slow: tuple[tuple[int, int, str, Callable[[Sequence[int]], Value | None]], ...]  # first, last + 1, name, decode
+
+    @classmethod
+    def of(cls, block: Block, profile: Profile, locator: Locator) -> _Decoder:
+        fast, slow, layout, at = [], [], ">", 0
+        index = -1
+        before: Register | None = None
+        for register in (profile.registers[name] for name in block.registers):
+            start = locator.place(register).address - block.address
+            if block.table.is_bits or register.type not in NUMBERS or _swapped(register):
+                slow.append((start, start + register.words, register.name, register.decode))
+                continue
+            if before is not None and start < at:
+                if before.type != register.type:
+                    slow.append((start, start + register.words, register.name, register.decode))
+                    continue
+            else:
+                layout += "xx" * (start - at) + NUMBERS[register.type][0]
+                at, index, before = start + register.words, index + 1, register
+            fast.append((index, register.name, register.converter))
+        layout += "xx" * (block.count - at)
+        return cls(block, struct.Struct(f">{block.count}H"), struct.Struct(layout), tuple(fast), tuple(slow))
+
+    def into(self, names: Names, answer: Sequence[int] | str) -> None:
+        """Add this block's registers to `names`: those that have a value, or why all failed."""
+        if isinstance(answer, str):
+            names.failed.update(dict.fromkeys(self.block.registers, answer))
+            return
+        if len(answer) != self.block.count:
+            text = f"the device gave {len(answer)} of {self.block.count} words"
+            names.failed.update(dict.fromkeys(self.block.registers, text))
+            return
+        if self.fast:
+            raws = self.unpack.unpack(self.pack.pack(*answer))
+            for index, name, convert in self.fast:
+                value = convert(raws[index])
+                if value is not None:
+                    names[name] = value
+        for first, end, name, decode in self.slow:
+            value = decode(answer[first:end])
+            if value is not None:
+                names[name] = value
+
+
+def _swapped(register: Register) -> bool:
+    return register.byte_order == "little" or (register.word_order == "little" and register.words > 1)
+
+
+# Registers to measurands
+
+
+@dataclass(frozen=True, slots=True)
+class _Output:
+    """How one measurand comes about. quiet: whether it may be missing without that being an error."""
+
+    name: str
+    quiet: bool
+    give: Callable[[Names], Value]
+
+    @classmethod
+    def of(cls, name: str, profile: Profile) -> _Output:
+        if name == "state":
+            return cls(name, True, _state(profile.state))
+        if name == "plugged":
+            assert profile.plugged is not None  # noqa: S101 -- offered only where the profile has it
+            return cls(name, True, profile.plugged.evaluate)
+        register = profile.registers.get(name)
+        give = _register(register) if register is not None else _nothing
+        rules = profile.values.get(name)
+        if rules:
+            return cls(name, True, _rules(name, rules, give))
+        return cls(name, register is None or register.quiet, give)
+
+
+def _nothing(_: Names) -> Value:
+    raise Missing("no rule holds")
+
+
+def _register(register: Register) -> Callable[[Names], Value]:
+    name = register.name
+    if MEASURANDS[name].kind is Kind.TEXT:
+        label = register.label
+        return lambda names: label(names[name])
+    return lambda names: names[name]
+
+
+def _state(rules: Sequence[StateRule]) -> Callable[[Names], Value]:
+    pairs = tuple((rule.when.evaluate if rule.when else None, str(rule.state)) for rule in rules)
+    unknown = str(State.UNKNOWN)
+
+    def give(names: Names) -> Value:
+        for when, state in pairs:
+            if when is None or _holds(when, names):
+                return state
+        return unknown
+
+    return give
+
+
+def _holds(when: Callable[[Names], Value], names: Names) -> bool:
+    try:
+        return bool(when(names))
+    except Missing:
+        return False
+
+
+def _rules(name: str, rules: Sequence[ValueRule], otherwise: Callable[[Names], Value]) -> Callable[[Names], Value]:
+    def give(names: Names) -> Value:
+        for rule in rules:
+            if rule.when is not None and not _holds(rule.when.evaluate, names):
+                continue
+            try:
+                value = rule.value.evaluate(names)
+            except Missing:
+                continue
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                if not math.isfinite(value):
+                    continue
+                value = float(value)
+            if rule.derived:
+                names.derived.add(name)
+            return value
+        return otherwise(names)
+
+    return give
