@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+from fnmatch import fnmatchcase
 from typing import TypeAlias
 
 import msgspec
@@ -128,13 +129,24 @@ Judged: TypeAlias = Command | Rejection | Foreign
 
 
 @dataclass(frozen=True, slots=True)
+class IssuerRights:
+    """What one issuer may ask for. `recharge_points` are globs; `signed`: only with a signature."""
+
+    purposes: frozenset[str]
+    recharge_points: tuple[str, ...]
+    actions: frozenset[str]
+    signed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Rules:
-    """What the configuration says about commands."""
+    """What the configuration says about commands. `issuers` empty: whoever may write to the topic may command."""
 
     gateway: str
     recharge_points: frozenset[str]
     default_lease_s: float
     max_age_s: float
+    issuers: Mapping[str, IssuerRights] = field(default_factory=dict)
 
 
 class _RejectedError(EvedgeError):
@@ -158,11 +170,34 @@ def judge(value: bytes, rules: Rules, now_ms: int, *, issuer: str | None = None)
         command = _checked(fields, command_id, action, rules, issuer)
     except _RejectedError as reason:
         return Rejection(command_id[:MAX_ID_CHARACTERS], action[:MAX_ID_CHARACTERS], named, str(reason))
+    forbidden = _forbidden(command, rules)
+    if forbidden is not None:
+        return Rejection(command.id, command.action, named, forbidden)
     if command.expires_at_ms <= now_ms:
         return Rejection(command.id, command.action, named, "expires_at is past", expired=True)
     if command.expires_at_ms > now_ms + rules.max_age_s * 1000:
         return Rejection(command.id, command.action, named, f"expires_at is more than {rules.max_age_s:g} s ahead")
     return command
+
+
+def _forbidden(command: Command, rules: Rules) -> str | None:
+    if not rules.issuers:
+        return None
+    issuer = _shown(command.issuer)
+    rights = rules.issuers.get(command.issuer or "")
+    if rights is None:
+        return f"issuer {issuer} is not one of the issuers configured"
+    if rights.signed:
+        return f"issuer {issuer} must sign its commands, and this version cannot check signatures"
+    if command.action not in rights.actions:
+        return f"issuer {issuer} may not {command.action}"
+    if command.purpose not in rights.purposes:
+        return f"issuer {issuer} may not act for purpose {command.purpose}"
+    if command.recharge_point is not None and not any(
+        fnmatchcase(command.recharge_point, pattern) for pattern in rights.recharge_points
+    ):
+        return f"issuer {issuer} may not touch {command.recharge_point}"
+    return None
 
 
 def _checked(

@@ -21,6 +21,7 @@ import msgspec
 
 from evedge.core.commands import Command, Step
 from evedge.core.desired import Desired
+from evedge.core.life import CommandChange, OpenCommand, PendingResult
 from evedge.links.database import Database, Row, Statement, typed
 
 FORMAT = 1
@@ -67,36 +68,6 @@ class Missing:
 class _Seq:
     next: int
     reserved: int
-
-
-@dataclass(frozen=True, slots=True)
-class OpenCommand:
-    """A command that has not ended. `intent`: its write was about to be made, or was made."""
-
-    command: Command
-    step: Step
-    intent: bool
-
-
-@dataclass(frozen=True, slots=True)
-class CommandChange:
-    """A command's new place in its life. `forget_at_ms`: from when on its id cannot be taken again anyway."""
-
-    id: str
-    forget_at_ms: int
-    recharge_point: str | None
-    step: Step
-    final: bool
-    intent: bool = False
-    command: Command | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class PendingResult:
-    """A result on its way into the journal; `mark` names it (command id and step)."""
-
-    mark: str
-    result: bytes
 
 
 class State:

@@ -1,0 +1,138 @@
+"""Every step of every command's life: on disk first, then told.
+
+A step and what it changes are written in one transaction, with the result that tells of it. The result is published
+after that, and struck off when the journal keeps it: a crash in between publishes it after the restart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import msgspec
+
+from evedge.core.commands import ENDS, Command, CommandResult, Step
+from evedge.core.desired import Desired
+from evedge.core.life import CommandChange, PendingResult
+from evedge.core.model import Value
+from evedge.core.times import to_rfc3339
+from evedge.flows.clock import Clock
+
+
+class Store(Protocol):
+    """What survives a restart."""
+
+    def record(
+        self,
+        changes: Sequence[CommandChange],
+        results: Sequence[PendingResult],
+        desired: Sequence[tuple[str, Desired]] = (),
+    ) -> asyncio.Future[None]: ...
+
+    def results_kept(self, marks: Sequence[str]) -> None: ...
+
+    async def pending_results(self) -> list[PendingResult]: ...
+
+
+class Results(Protocol):
+    """Where results are told. The future resolves when the result is kept; None: at once."""
+
+    def result(self, result: CommandResult, now_ms: int) -> asyncio.Future[None] | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A step to record and tell. `final` None: as the step says by itself. `intent`: a write is about to be made."""
+
+    step: Step
+    id: str
+    action: str
+    recharge_point: str | None
+    forget_at_ms: int
+    final: bool | None = None
+    reason: str | None = None
+    details: Mapping[str, Value] = field(default_factory=dict)
+    command: Command | None = None
+    intent: bool = False
+
+    @property
+    def ends(self) -> bool:
+        return self.step in ENDS if self.final is None else self.final
+
+
+class Lives:
+    """Records steps. `counts` is what `evedge_commands_total` shows: (action, state) to how often."""
+
+    def __init__(self, store: Store, results: Results, *, gateway: str, clock: Clock) -> None:
+        self.counts: dict[tuple[str, str], int] = {}
+        self._store = store
+        self._results = results
+        self._gateway = gateway
+        self._clock = clock
+
+    async def tell(self, steps: Sequence[Told], desired: Sequence[tuple[str, Desired]] = ()) -> None:
+        """Record the steps with the desired states that they changed, then publish a result for each."""
+        now_ms = self._clock.wall_ms()
+        results: list[tuple[str, CommandResult]] = []
+        changes: list[CommandChange] = []
+        for told in steps:
+            result = CommandResult(
+                id=told.id,
+                gateway=self._gateway,
+                recharge_point=told.recharge_point,
+                action=told.action,
+                state=told.step,
+                final=told.ends,
+                at=to_rfc3339(now_ms),
+                reason=told.reason,
+                details=dict(told.details),
+            )
+            outside = told.step in {Step.DUPLICATE, Step.LAPSED}
+            results.append((f"{told.id}/{told.step}{f'/{now_ms}' if outside else ''}", result))
+            if not outside:
+                changes.append(
+                    CommandChange(
+                        id=told.id,
+                        forget_at_ms=told.forget_at_ms,
+                        recharge_point=told.recharge_point,
+                        step=told.step,
+                        final=told.ends,
+                        intent=told.intent,
+                        command=told.command,
+                    )
+                )
+            self._count(told)
+        await self._store.record(
+            changes, [PendingResult(mark, msgspec.json.encode(result)) for mark, result in results], desired
+        )
+        for mark, result in results:
+            self._publish(mark, result)
+
+    async def save(self, changes: Sequence[CommandChange], desired: Sequence[tuple[str, Desired]] = ()) -> None:
+        """Record what is nobody's news: an intent, or a desired state that changed by itself."""
+        await self._store.record(changes, (), desired)
+
+    async def publish_pending(self) -> None:
+        """After a start: publish the results that the last run recorded and may not have published."""
+        for pending in await self._store.pending_results():
+            self._publish(pending.mark, msgspec.json.decode(pending.result, type=CommandResult))
+
+    def _publish(self, mark: str, result: CommandResult) -> None:
+        kept = self._results.result(result, self._clock.wall_ms())
+        if kept is None:
+            self._store.results_kept([mark])
+            return
+
+        def struck_off(kept: asyncio.Future[None]) -> None:
+            if not kept.cancelled() and kept.exception() is None:
+                self._store.results_kept([mark])
+
+        kept.add_done_callback(struck_off)
+
+    def _count(self, told: Told) -> None:
+        key = (told.action, str(told.step))
+        if key not in self.counts and len(self.counts) >= 1000:
+            key = ("other", str(told.step))  # actions are other people's words
+        self.counts[key] = self.counts.get(key, 0) + 1
