@@ -7,14 +7,16 @@ what remains: so one round shows all there is to correct.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from evedge.config import rules, sources
+from evedge.config import sources
 from evedge.config.mistakes import ConfigError, Data, Location, Mistake, looks_secret, nearest, shown
+from evedge.config.rules import RULES, Rule
 from evedge.config.schema import Kind, key_at, keys, secret_names, table_at
 from evedge.config.tree import Config, Section
 
@@ -41,25 +43,33 @@ _WORDS = {
 }
 
 
-def load(path: Path, environ: Mapping[str, str] | None = None) -> Config:
+def load(path: Path, environ: Mapping[str, str] | None = None, *, rules: Sequence[Rule] = ()) -> Config:
     """The configuration in this file, with the environment (default: the process's) over it.
 
-    Raises ConfigError with every mistake.
+    rules: more of them, for what only others know, such as profiles. Raises ConfigError with every mistake.
     """
     data = sources.read_toml(path)
-    return parse(data, base=path.parent.absolute(), environ=os.environ if environ is None else environ)
+    environ = os.environ if environ is None else environ
+    return parse(data, base=path.parent.absolute(), environ=environ, rules=rules)
 
 
-def parse(data: Mapping[str, Data], *, base: Path = Path("/"), environ: Mapping[str, str] | None = None) -> Config:
+def parse(
+    data: Mapping[str, Data],
+    *,
+    base: Path = Path("/"),
+    environ: Mapping[str, str] | None = None,
+    rules: Sequence[Rule] = (),
+) -> Config:
     """The same for data that was read already. `base`: where relative paths start. The environment defaults to none."""
     gathered = sources.gather(data, base, environ or {})
-    return _Check(gathered).config()
+    return _Check(gathered, [*RULES, *rules]).config()
 
 
 class _Check:
     """One configuration on its way from plain data to the tree."""
 
-    def __init__(self, gathered: sources.Gathered) -> None:
+    def __init__(self, gathered: sources.Gathered, rules: Sequence[Rule]) -> None:
+        self._rules = rules
         self._given = gathered
         self._mistakes = list(gathered.mistakes)
         self._left_out = set(gathered.damaged)
@@ -88,15 +98,19 @@ class _Check:
         return config
 
     def _field_mistakes(self, details: list[ErrorDetails]) -> list[Mistake]:
-        unknown = [self._unknown(detail["loc"]) for detail in details if detail["type"] == "extra_forbidden"]
-        meant = {(*mistake.location[:-1], mistake.suggestion) for mistake in unknown if mistake.suggestion}
+        places = [detail["loc"] for detail in details if detail["type"] == "extra_forbidden"]
+        unknown = {place: self._unknown(place) for place in places}
+        meant = {(*place[:-1], mistake.suggestion) for place, mistake in unknown.items() if mistake.suggestion}
         self._left_out |= meant
-        found = list(unknown)
+        found = []
         lists = {detail["loc"][:-1] for detail in details if isinstance(detail["loc"][-1], int)}
         for detail in details:
             location = detail["loc"]
-            if detail["type"] == "extra_forbidden" or (detail["type"] == "missing" and location in meant):
+            if location in unknown:
+                found.append(unknown[location])
                 continue
+            if detail["type"] == "missing" and location in meant:
+                continue  # it is there under a wrong name
             if detail["type"] == "too_short" and location in lists:
                 continue  # pydantic counts only the items that are right
             own = detail.get("ctx", {}).get("error")
@@ -184,7 +198,7 @@ class _Check:
 
     def _between(self, config: Config) -> list[Mistake]:
         found = []
-        for finding in rules.findings(config):
+        for finding in chain.from_iterable(rule(config) for rule in self._rules):
             involved = [self._original(location) for location in (finding.location, *finding.involved)]
             if not any(_within(place, gap) for place in involved for gap in self._left_out):
                 found.append(self._mistake(involved[0], finding.what, finding.allowed))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import TypeAlias
 
 from evedge.config.mistakes import Location
@@ -32,11 +31,6 @@ class Finding:
 
 
 Rule: TypeAlias = Callable[[Config], Iterator[Finding]]
-
-
-def findings(config: Config) -> Iterator[Finding]:
-    """Everything that is wrong between values."""
-    return chain.from_iterable(rule(config) for rule in RULES)
 
 
 def _role(config: Config) -> Iterator[Finding]:
