@@ -1,0 +1,64 @@
+"""What is known of the link to one recharge point, and the ways a request fails that have names of their own.
+
+The values of a poll are a `Reading` (see `plan`); this is what stands around them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from evedge.core.errors import Outage, Refused
+from evedge.core.model import Link
+
+EXCEPTION_NAMES = {
+    1: "illegal function",
+    2: "illegal data address",
+    3: "illegal data value",
+    4: "device failure",
+    5: "acknowledged, not done yet",
+    6: "device busy",
+    7: "negative acknowledgement",
+    8: "memory parity error",
+    10: "gateway path unavailable",
+    11: "gateway target does not respond",
+}
+"""Modbus Application Protocol V1.1b3, section 7."""
+
+LACKING = frozenset({2, 3})
+"""Exceptions by which a device says that it has no such registers."""
+
+
+class NoAnswer(Outage):
+    """The other side is there but did not answer in time. Whether it did what was asked is unknown."""
+
+
+class ModbusException(Refused):
+    """The device answered, and said no. `code` is Modbus' exception code; the text is its name."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(EXCEPTION_NAMES.get(code, f"Modbus exception {code}"))
+        self.code = code
+
+    @property
+    def lacking(self) -> bool:
+        """Whether it says that the device has no such registers, rather than that it cannot answer now."""
+        return self.code in LACKING
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who a recharge point says it is. None was not read, or is not offered."""
+
+    vendor: str | None = None
+    model: str | None = None
+    serial_number: str | None = None
+    firmware: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LinkState:
+    """Online: all values can be read. Degraded: some fail. Offline: none can be read. `reason` is for people."""
+
+    state: Link
+    reason: str | None = None
+    identity: Identity = Identity()
