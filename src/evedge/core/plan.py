@@ -22,11 +22,12 @@ from dataclasses import dataclass, field
 from evedge.core.expressions import Failed, Missing, Names
 from evedge.core.measurands import IDENTITY, MEASURANDS, Kind, State
 from evedge.core.model import Value
-from evedge.core.plan_blocks import Block, Locator, Place, blocks_for
+from evedge.core.plan_blocks import Block, Locator, blocks_for
+from evedge.core.profile_limit import Write
 from evedge.core.profile_register import NUMBERS, Group, Raw, Register
 from evedge.core.profile_types import Profile, StateRule, ValueRule
 
-__all__ = ["Block", "Place", "Plan", "Reading", "RegisterReading", "make_plan", "plan"]
+__all__ = ["Block", "Plan", "Reading", "RegisterReading", "Results", "WireWrite", "make_plan"]
 
 Results = Mapping[Block, Sequence[int] | str]
 """What came back for each block: its words, or why there are none."""
@@ -54,6 +55,16 @@ class RegisterReading:
     unit: str | None
     label: str
     error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WireWrite:
+    """One Modbus write: the function code the device wants, the zero-based address, the words (or one coil as 0 or 1)."""
+
+    unit_id: int
+    function: int
+    address: int
+    words: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,15 +140,23 @@ class Plan:
                 identity[name] = str(reading.label)
         return {name: identity[name] for name in IDENTITY if name in identity}
 
-    def block(self, name: str) -> Block:
-        """A request for one register alone: to read it back. Raises KeyError for a name the profile does not have."""
+    def block_of(self, name: str) -> Block:
+        """A request for one register alone, to read it back. Raises KeyError for a name the profile does not have."""
         register = self.profile.registers[name]
         place = self._locator.place(register)
         return Block(place.unit_id, place.table, place.address, register.words, (name,), register.optional)
 
-    def place(self, register: Register) -> Place:
-        """Where a register of this connector is on the wire: to write it."""
-        return self._locator.place(register)
+    def value_of(self, name: str, words: Sequence[int]) -> Value | None:
+        """What the answer to `block_of(name)` means; None: not available. Raises ValueError for a wrong length."""
+        return self.profile.registers[name].decode(words)
+
+    def wire_write(self, write: Write) -> WireWrite:
+        """The same write as it goes to this connector: unit id, function code, address and words."""
+        register = write.register
+        if register.write_fc is None:
+            raise ValueError(f"{register.name} is not writable")
+        place = self._locator.place(register)
+        return WireWrite(place.unit_id, register.write_fc, place.address, write.words)
 
     def after_refusal(self, block: Block) -> Plan | None:
         """The plan to go on with after the device refused `block` (exception 2 or 3); None: the refusal stands.
@@ -201,10 +220,6 @@ def make_plan(
         decoders,
         tuple(_Output.of(name, profile) for name in profile.measurands),
     )
-
-
-plan = make_plan
-"""The same; `make_plan` reads better where a plan is called `plan`."""
 
 
 # Answers to registers
