@@ -27,7 +27,7 @@ from evedge.core.profile_limit import Write
 from evedge.core.profile_register import NUMBERS, Group, Raw, Register
 from evedge.core.profile_types import Profile, StateRule, ValueRule
 
-__all__ = ["Block", "Plan", "Reading", "RegisterReading", "Results", "WireWrite", "make_plan"]
+__all__ = ["Block", "Plan", "Reading", "RegisterReading", "Results", "WireWrite", "make_plan", "plan"]
 
 Results = Mapping[Block, Sequence[int] | str]
 """What came back for each block: its words, or why there are none."""
@@ -59,7 +59,7 @@ class RegisterReading:
 
 @dataclass(frozen=True, slots=True)
 class WireWrite:
-    """One Modbus write: the function code the device wants, the zero-based address, the words (or one coil as 0 or 1)."""
+    """One Modbus write: the function code the device wants, the zero-based address, the words (a coil's is 0 or 1)."""
 
     unit_id: int
     function: int
@@ -220,6 +220,9 @@ def make_plan(
         decoders,
         tuple(_Output.of(name, profile) for name in profile.measurands),
     )
+
+
+plan = make_plan  # for those who have no variable of that name
 
 
 # Answers to registers
