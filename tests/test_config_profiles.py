@@ -52,7 +52,7 @@ def test_a_meters_unknown_profile_is_a_mistake_too() -> None:
 
 def test_a_connector_that_the_device_lacks_is_a_mistake() -> None:
     assert mistakes(config(POINT | {"connector": 2})) == [
-        "recharge_points[0].connector = 2: is no connector of this device: abb-terra-ac has 1; allowed: 1"
+        "recharge_points[0].connector = 2: does not exist: abb-terra-ac has one connector, 1"
     ]
 
 

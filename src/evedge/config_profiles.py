@@ -93,10 +93,11 @@ def _together(config: Config, profiles: dict[str, Profile]) -> Iterator[Finding]
         profile = profiles.get(point.id)
         if profile is None or point.host is None:
             continue
-        count = profile.connection.connector_count
-        if point.connector > count:
-            what = f"is no connector of this device: {profile.name} has {count}"
-            yield Finding((*at, "connector"), what, f"1 to {count}" if count > 1 else "1", ((*at, "profile"),))
+        problem = profile.connection.connector_problem(point.connector)
+        if problem is not None:
+            what = f"does not exist: {profile.name} {problem}"
+            yield Finding((*at, "connector"), what, involved=((*at, "profile"),))
+            continue
         device = (point.host.casefold(), *endpoint(point, profile), point.connector)
         first = seen.setdefault(device, index)
         other = config.recharge_points[first]

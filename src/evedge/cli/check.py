@@ -7,14 +7,18 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from evedge.config import Config, ConfigError, Mistake, load
 from evedge.config.notes import notes
+from evedge.config_kafka import kafka_settings, kafka_topics
 from evedge.config_profiles import profile_rule, resolve_profiles
 from evedge.core.profile import Profile
-from evedge.reach import Trial, try_everything
+
+if TYPE_CHECKING:
+    from evedge.reach import Trial
 
 _ROLES = {
     "gateway": "gateway: forwards to Kafka and takes commands from there",
@@ -34,18 +38,25 @@ def command(ctx: click.Context, path: Path, connect: bool, as_json: bool) -> Non
     try:
         config = load(path, rules=[profile_rule])
         profiles = resolve_profiles(config)
+        kafka_settings(config)
     except ConfigError as error:
         click.echo(str(error), err=True)
         if as_json:
             click.echo(json.dumps({"ok": False, "mistakes": [_mistake(mistake) for mistake in error.mistakes]}))
         ctx.exit(2)
-    trials = asyncio.run(try_everything(config, profiles)) if connect else []
+    trials = _try(config, profiles) if connect else []
     ok = all(trial.ok for trial in trials)
     if as_json:
         click.echo(json.dumps(_report(config, profiles, trials if connect else None, ok=ok)))
     else:
         _print(path, config, profiles, trials)
     ctx.exit(0 if ok else 1)
+
+
+def _try(config: Config, profiles: Mapping[str, Profile]) -> list[Trial]:
+    from evedge.reach import try_everything  # noqa: PLC0415 -- brings every client along: only where one is used
+
+    return asyncio.run(try_everything(config, profiles))
 
 
 def _print(path: Path, config: Config, profiles: Mapping[str, Profile], trials: Sequence[Trial]) -> None:
@@ -69,7 +80,7 @@ def summary(config: Config, profiles: Mapping[str, Profile]) -> Iterator[tuple[s
         kafka = config.kafka
         login = f", {kafka.sasl_mechanism} as {kafka.sasl_username}" if kafka.sasl_username else ""
         yield "Kafka", f"{', '.join(kafka.bootstrap_servers)} ({kafka.security_protocol}{login}, {kafka.compression})"
-        yield "Kafka topics", ", ".join(kafka_topics(config))
+        yield "Kafka topics", ", ".join(spec.name for spec in kafka_topics(config))
     for entry in config.routes:
         yield "route", f"{entry.mqtt_topic} to {entry.kafka_topic}, key {entry.key}"
     full = "publishers wait" if config.journal.when_full == "block" else "the oldest is dropped"
@@ -95,14 +106,6 @@ def _recharge_points(config: Config, profiles: Mapping[str, Profile]) -> str:
     parts = [f"{count} x {name}" for name, count in by_profile.items()]
     parts += [f"{count} of agent {name}" for name, count in by_agent.items()]
     return ", ".join(parts) or "none"
-
-
-def kafka_topics(config: Config) -> list[str]:
-    """Every Kafka topic the configuration needs, the gateway's own ones first."""
-    if config.kafka is None:
-        return []
-    own = config.kafka.topics.resolved(config.gateway.id)
-    return list(dict.fromkeys([*own.values(), *(entry.kafka_topic for entry in config.routes)]))
 
 
 def _mistake(mistake: Mistake) -> dict[str, str | None]:
@@ -134,7 +137,7 @@ def _report(
             }
             for point in config.recharge_points
         ],
-        "kafka_topics": kafka_topics(config),
+        "kafka_topics": [spec.name for spec in kafka_topics(config)],
     }
     if trials is not None:
         report["tried"] = [{"subject": trial.subject, "ok": trial.ok, "seen": trial.seen} for trial in trials]
