@@ -1,0 +1,121 @@
+"""How to reach Kafka, as one value: what every client of it (producer, consumer, administration) is built from.
+
+Knows nothing of the configuration file. A wrong combination is refused here, before a socket opens; passwords never
+show in `repr`.
+"""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TypedDict
+
+from evedge.core.errors import UsageError
+
+
+class SecurityProtocol(StrEnum):
+    """Whether the connection is encrypted, and whether the client logs in with SASL."""
+
+    PLAINTEXT = "PLAINTEXT"
+    SSL = "SSL"
+    SASL_PLAINTEXT = "SASL_PLAINTEXT"
+    SASL_SSL = "SASL_SSL"
+
+    @property
+    def encrypted(self) -> bool:
+        return self in {SecurityProtocol.SSL, SecurityProtocol.SASL_SSL}
+
+    @property
+    def logs_in(self) -> bool:
+        return self in {SecurityProtocol.SASL_PLAINTEXT, SecurityProtocol.SASL_SSL}
+
+
+class SaslMechanism(StrEnum):
+    """How the client proves who it is."""
+
+    PLAIN = "PLAIN"
+    SCRAM_SHA_256 = "SCRAM-SHA-256"
+    SCRAM_SHA_512 = "SCRAM-SHA-512"
+    OAUTHBEARER = "OAUTHBEARER"
+
+
+class Compression(StrEnum):
+    """How batches are compressed. Every client reads gzip; the others cost less CPU."""
+
+    NONE = "none"
+    GZIP = "gzip"
+    SNAPPY = "snappy"
+    LZ4 = "lz4"
+    ZSTD = "zstd"
+
+
+class ClientArguments(TypedDict):
+    """The keyword arguments that aiokafka's clients have in common."""
+
+    bootstrap_servers: list[str]
+    client_id: str
+    security_protocol: str
+    ssl_context: ssl.SSLContext | None
+    sasl_mechanism: str
+    sasl_plain_username: str | None
+    sasl_plain_password: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaSettings:
+    """Addresses (`host:port`), security and compression. Raises UsageError for what cannot work."""
+
+    bootstrap_servers: tuple[str, ...]
+    client_id: str = "evedge"
+    security_protocol: SecurityProtocol = SecurityProtocol.PLAINTEXT
+    sasl_mechanism: SaslMechanism = SaslMechanism.PLAIN
+    sasl_username: str | None = None
+    sasl_password: str | None = field(default=None, repr=False)
+    ssl_ca_file: str | None = None
+    ssl_cert_file: str | None = None
+    ssl_key_file: str | None = None
+    compression: Compression = Compression.GZIP
+
+    def __post_init__(self) -> None:
+        if not self.bootstrap_servers:
+            raise UsageError("kafka.bootstrap_servers names no server")
+        if not self.security_protocol.logs_in:
+            return
+        if self.sasl_mechanism is SaslMechanism.OAUTHBEARER:
+            raise UsageError("kafka.sasl_mechanism OAUTHBEARER is not supported yet: use PLAIN or SCRAM-SHA-256/512")
+        if not self.sasl_username or not self.sasl_password:
+            raise UsageError(
+                f"kafka.security_protocol {self.security_protocol} needs kafka.sasl_username and kafka.sasl_password"
+            )
+
+    @property
+    def address(self) -> str:
+        """The servers as one text, for messages to people."""
+        return ", ".join(self.bootstrap_servers)
+
+    def client_arguments(self) -> ClientArguments:
+        """What aiokafka's clients are called with. Raises UsageError when a certificate file cannot be read."""
+        return {
+            "bootstrap_servers": list(self.bootstrap_servers),
+            "client_id": self.client_id,
+            "security_protocol": str(self.security_protocol),
+            "ssl_context": self._ssl_context() if self.security_protocol.encrypted else None,
+            "sasl_mechanism": str(self.sasl_mechanism),
+            "sasl_plain_username": self.sasl_username,
+            "sasl_plain_password": self.sasl_password,
+        }
+
+    def _ssl_context(self) -> ssl.SSLContext:
+        try:
+            context = ssl.create_default_context(cafile=self.ssl_ca_file)
+        except (OSError, ssl.SSLError) as error:
+            raise UsageError(f"kafka.ssl_ca_file {self.ssl_ca_file} cannot be used: {error}") from error
+        if self.ssl_cert_file is not None:
+            try:
+                context.load_cert_chain(self.ssl_cert_file, self.ssl_key_file)
+            except (OSError, ssl.SSLError) as error:
+                raise UsageError(
+                    f"kafka.ssl_cert_file {self.ssl_cert_file} (with ssl_key_file) cannot be used: {error}"
+                ) from error
+        return context

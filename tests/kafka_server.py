@@ -1,0 +1,185 @@
+"""A real Apache Kafka for the tests: one KRaft node, started with java from jars that Maven resolves once.
+
+The jars lie in `.cache/kafka/` (ignored by git). Where java or mvn is missing, `missing()` says which; the fixture
+skips with that reason, or fails where the environment variable CI is set. Listeners, all on loopback: `bootstrap`
+without login and as superuser, `sasl_bootstrap` with SASL/PLAIN (user `gateway`, password `secret`), for which ACLs
+hold. Topics are not created by themselves.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+KAFKA_VERSION = "4.1.2"
+CACHE = Path(__file__).parents[1] / ".cache" / "kafka"
+START_TIMEOUT_S = 40.0
+STOP_TIMEOUT_S = 20.0
+
+_POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>evedge</groupId><artifactId>kafka-for-tests</artifactId><version>1</version><packaging>pom</packaging>
+  <dependencies>
+    <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>{KAFKA_VERSION}</version></dependency>
+    <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka-tools</artifactId><version>{KAFKA_VERSION}</version></dependency>
+    <dependency><groupId>org.slf4j</groupId><artifactId>slf4j-simple</artifactId><version>1.7.36</version></dependency>
+  </dependencies>
+</project>
+"""
+
+_PROPERTIES = """process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{controller}
+controller.listener.names=CONTROLLER
+listeners=PLAINTEXT://127.0.0.1:{plain},SASL://127.0.0.1:{sasl},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{plain},SASL://127.0.0.1:{sasl}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT
+sasl.enabled.mechanisms=PLAIN
+listener.name.sasl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \
+ user_gateway="secret";
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:ANONYMOUS
+allow.everyone.if.no.acl.found=true
+log.dirs={directory}/data
+auto.create.topics.enable=false
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+group.initial.rebalance.delay.ms=0
+group.min.session.timeout.ms=1000
+"""
+
+
+def missing() -> str | None:
+    """What this machine lacks to run Kafka; None when nothing."""
+    lacking = [program for program in ("java", "mvn") if shutil.which(program) is None]
+    if lacking and _jars_there():
+        lacking = [program for program in lacking if program == "java"]
+    return f"a real Kafka needs {' and '.join(lacking)} on the path" if lacking else None
+
+
+def _jars_there() -> bool:
+    return (CACHE / KAFKA_VERSION).is_dir()
+
+
+def resolve_jars() -> Path:
+    """The folder of jars; half a minute and 54 MB the first time, nothing after. Two test runs at once share it."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    jars = CACHE / KAFKA_VERSION
+    with (CACHE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not jars.is_dir():
+            pom = CACHE / "pom.xml"
+            pom.write_text(_POM)
+            unfinished = CACHE / "unfinished"
+            shutil.rmtree(unfinished, ignore_errors=True)
+            subprocess.run(
+                ["mvn", "-q", "-B", "-f", pom, "dependency:copy-dependencies", f"-DoutputDirectory={unfinished}"],
+                check=True,
+                timeout=600,
+            )
+            unfinished.rename(jars)
+    return jars
+
+
+class RealKafka:
+    """One broker as a child process. `start` after `stop` or `kill` finds its data again, on the same ports."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._jars = resolve_jars()
+        self._process: subprocess.Popen[bytes] | None = None
+        plain, sasl, controller = _free_ports(3)
+        self.bootstrap = f"127.0.0.1:{plain}"
+        self.sasl_bootstrap = f"127.0.0.1:{sasl}"
+        self._properties = directory / "server.properties"
+        self._properties.write_text(
+            _PROPERTIES.format(plain=plain, sasl=sasl, controller=controller, directory=directory)
+        )
+        self._log = directory / "kafka.log"
+        self._java(
+            "kafka.tools.StorageTool", "format", "-t", "ZXZlZGdlLXRlc3RzLWFiYw", "-c", str(self._properties)
+        ).wait(START_TIMEOUT_S)
+
+    def _java(self, main: str, *arguments: str) -> subprocess.Popen[bytes]:
+        # C1 and the serial collector: a broker that lives for a minute starts faster and disturbs its neighbours less.
+        options = ["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
+        with self._log.open("ab") as log:
+            return subprocess.Popen(
+                ["java", *options, "-cp", f"{self._jars}/*", main, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self._directory,
+            )
+
+    def start(self) -> None:
+        """Returns when the broker serves; 3 to 5 s."""
+        if self._process is not None:
+            return
+        before = self._log.stat().st_size
+        self._process = self._java("kafka.Kafka", str(self._properties))
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while b"Kafka Server started" not in self._new_log(before):
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.kill()
+                raise RuntimeError(f"Kafka did not start:\n{self._new_log(before).decode(errors='replace')[-3000:]}")
+            time.sleep(0.05)
+
+    def _new_log(self, before: int) -> bytes:
+        with self._log.open("rb") as log:
+            log.seek(before)
+            return log.read()
+
+    def stop(self) -> None:
+        """A clean stop; a paused broker is resumed for it."""
+        if self._process is not None:
+            self.resume()
+            self._process.terminate()
+            try:
+                self._process.wait(STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            self._process = None
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def pause(self) -> None:
+        """SIGSTOP: the kernel still takes connections and bytes, nobody answers."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+def must_not_skip() -> bool:
+    """In CI a missing part fails; elsewhere it skips."""
+    return bool(os.environ.get("CI"))
