@@ -55,7 +55,8 @@ async def test_a_recharge_point_that_answers_and_one_that_does_not() -> None:
     dead = closed_port()
     async with Peer() as peer:
         found = await tried(config(recharge_points=[point("rp-01", peer.port), point("rp-02", dead)]))
-    block = next(block for block in make_plan(load_profile("abb-terra-ac")).poll if not block.optional)
+    plan = make_plan(load_profile("abb-terra-ac"))
+    block = next(block for block in (*plan.poll, *plan.identity) if not block.optional)
     assert found == [
         ("mqtt.bind", True, "127.0.0.1:0 is free"),
         ("recharge point rp-01", True, f"127.0.0.1:{peer.port} answers ({block})"),
