@@ -24,7 +24,8 @@ from evedge.core.measurands import IDENTITY, MEASURANDS, Kind, State
 from evedge.core.model import Value
 from evedge.core.plan_blocks import Block, Locator, blocks_for
 from evedge.core.profile_limit import Write
-from evedge.core.profile_register import NUMBERS, Group, Raw, Register
+from evedge.core.profile_number import NUMBERS, Convert
+from evedge.core.profile_register import Group, Register
 from evedge.core.profile_types import Profile, StateRule, ValueRule
 
 __all__ = ["Block", "Plan", "Reading", "RegisterReading", "Results", "WireWrite", "make_plan", "plan"]
@@ -235,7 +236,7 @@ class _Decoder:
     block: Block
     pack: struct.Struct
     unpack: struct.Struct
-    fast: tuple[tuple[int, str, Callable[[Raw], Value | None]], ...]  # index in the unpacked, name, converter
+    fast: tuple[tuple[int, str, Convert], ...]  # index in the unpacked, name, converter
     slow: tuple[tuple[int, int, str, Callable[[Sequence[int]], Value | None]], ...]  # first, last + 1, name, decode
 
     @classmethod
@@ -255,7 +256,7 @@ class _Decoder:
             else:
                 layout += "xx" * (start - at) + NUMBERS[register.type][0]
                 at, index, before = start + register.words, index + 1, register
-            fast.append((index, register.name, register.converter))
+            fast.append((index, register.name, register.convert))
         layout += "xx" * (block.count - at)
         return cls(block, struct.Struct(f">{block.count}H"), struct.Struct(layout), tuple(fast), tuple(slow))
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from evedge.core.model import Value
+from evedge.core.profile_number import divisor
 from evedge.core.profile_register import Register
 
 _NEARLY = 1e-6  # a thousandth of a step: 10.1 A is 10100 mA, not 10099
@@ -99,9 +100,9 @@ class Limit:
     def _for_register(self, current_a: float) -> float:
         wanted = min(current_a, self.max_current_a) * (self.watts_per_ampere or 1.0)
         step = self.register.resolution
-        inverse = round(1 / step) if step < 1 else 0
-        if inverse and math.isclose(inverse * step, 1.0, rel_tol=1e-9):
-            return math.floor(wanted * inverse + _NEARLY) / inverse
+        whole = divisor(step)
+        if whole is not None:
+            return math.floor(wanted * whole + _NEARLY) / whole
         return math.floor(wanted / step + _NEARLY) * step
 
     def _of_register(self, value: float) -> float:

@@ -10,17 +10,14 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import cast
 
 from evedge.core.measurands import IDENTITY, MEASURANDS, Kind, Measurand
 from evedge.core.model import Value
-from evedge.core.profile_text import FORMATS, decode_characters, encode_characters
-
-Raw = int | float | bytes
-"""A register's content before mask, scale and text: the number its type says, or its bytes."""
+from evedge.core.profile_number import NUMBERS, Convert, Raw, converter, integer_range, is_integer, unscaled
+from evedge.core.profile_text import FORMATS, encode_characters, format_converter, text_converter
 
 
 class Table(StrEnum):
@@ -51,21 +48,6 @@ class Scope(StrEnum):
 
     CONNECTOR = "connector"
     STATION = "station"
-
-
-NUMBERS: Mapping[str, tuple[str, int]] = {
-    "uint16": ("H", 1),
-    "int16": ("h", 1),
-    "uint32": ("I", 2),
-    "int32": ("i", 2),
-    "uint64": ("Q", 4),
-    "int64": ("q", 4),
-    "float32": ("f", 2),
-    "float64": ("d", 4),
-}
-"""Number types: their letter for `struct`, and how many registers they take."""
-
-TYPES = (*NUMBERS, "string", "bytes", "bool")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +95,7 @@ class Register:
     meaning: str = ""
     confidence: str = "medium"
     source: str = ""
-    _convert: Callable[[Raw], Value | None] = field(init=False, repr=False, compare=False)
+    _convert: Convert = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_convert", self._converter())
@@ -162,13 +144,9 @@ class Register:
         number: int | float = struct.unpack(">" + NUMBERS[self.type][0], data)[0]
         return number
 
-    def convert(self, raw: Raw) -> Value | None:
-        """What a raw number or bytes mean: `decode` for those who have unpacked many registers at once."""
-        return self._convert(raw)
-
     @property
-    def converter(self) -> Callable[[Raw], Value | None]:
-        """`convert` as a plain function, for a loop that calls it a thousand times a second."""
+    def convert(self) -> Convert:
+        """What a raw number or bytes mean, as a plain function: for those who unpack many registers at once."""
         return self._convert
 
     def label(self, value: Value) -> str:
@@ -247,14 +225,14 @@ class Register:
         """The smallest number that may be written: the profile's, or what the type holds."""
         if self.minimum is not None:
             return self.minimum
-        return _integer_range(self.type)[0] * self.scale if self._is_integer else -math.inf
+        return integer_range(self.type)[0] * self.scale if self._is_integer else -math.inf
 
     @property
     def highest(self) -> float:
         """The largest number that may be written: the profile's, or what the type holds."""
         if self.maximum is not None:
             return self.maximum
-        return _integer_range(self.type)[1] * self.scale if self._is_integer else math.inf
+        return integer_range(self.type)[1] * self.scale if self._is_integer else math.inf
 
     @property
     def resolution(self) -> float:
@@ -267,7 +245,7 @@ class Register:
 
     @property
     def _is_integer(self) -> bool:
-        return self.type in NUMBERS and not self.type.startswith("float")
+        return is_integer(self.type)
 
     def _ordered(self, data: bytes) -> bytes:
         """Between the wire's order and plain big-endian; the same swap both ways."""
@@ -312,10 +290,10 @@ class Register:
             raise ValueError(f"{self.name} cannot hold {value!r}")
         if not self._is_integer:
             return value / self.scale
-        raw = round(_unscaled(value, self.scale)) << self.shift
+        raw = round(unscaled(value, self.scale)) << self.shift
         if self.mask is not None and raw & ~self.mask:
             raise ValueError(f"{self.name} cannot hold {value!r} in the bits it has")
-        low, high = _integer_range(self.type)
+        low, high = integer_range(self.type)
         if not low <= raw <= high:
             raise ValueError(f"{self.name} holds {low * self.scale:g} to {high * self.scale:g}, not {value:g}")
         return raw
@@ -335,90 +313,13 @@ class Register:
                 return key
         raise ValueError(f"{self.name} takes {self.allowed}, not {name!r}")
 
-    def _converter(self) -> Callable[[Raw], Value | None]:
-        """The one function that makes a value of raw content, chosen once, so that reading costs one call."""
+    def _converter(self) -> Convert:
         if self.type == "string":
-            return self._text_converter()
+            return text_converter(self.characters, self.prefix)
         if self.format is not None:
-            return self._format_converter()
+            return format_converter(self.format, self.words * 2, parts=self.parts, na=self.na)
         if self.table.is_bits:
             return bool
-        if not self._is_integer:
-            return self._float_converter()
-        return self._integer_converter()
-
-    def _text_converter(self) -> Callable[[Raw], Value | None]:
-        style, prefix = self.characters, self.prefix
-
-        def convert(raw: Raw) -> Value | None:
-            assert isinstance(raw, bytes)  # noqa: S101 -- the type says so; nothing is checked here
-            return decode_characters(raw, style).removeprefix(prefix).strip() or None
-
-        return convert
-
-    def _format_converter(self) -> Callable[[Raw], Value | None]:
-        decode, parts = FORMATS[self.format or ""].decode, self.parts
-        na, size = frozenset(self.na), self.words * 2
-
-        def convert(raw: Raw) -> Value | None:
-            if raw in na:
-                return None
-            text = decode(raw if isinstance(raw, bytes) else int(raw).to_bytes(size, "big"))
-            return text if parts is None else ".".join(text.split(".")[:parts])
-
-        return convert
-
-    def _float_converter(self) -> Callable[[Raw], Value | None]:
-        na, scale, short = frozenset(self.na), self.scale, self.type == "float32"
-
-        def convert(raw: Raw) -> Value | None:
-            assert isinstance(raw, float)  # noqa: S101 -- the type says so; nothing is checked here
-            if raw - raw != 0 or raw in na:  # NaN and infinities are never values
-                return None
-            value = raw * scale
-            return float(f"{value:.7g}") if short else value  # a float32 holds no more digits: 16.1, not 16.1000003
-
-        return convert
-
-    def _integer_converter(self) -> Callable[[Raw], Value | None]:
-        na = frozenset(self.na)
-        if self.bit is not None:
-            bit = self.bit
-            return lambda raw: None if raw in na else bool(int(raw) >> bit & 1)
-        if self.mask is not None:
-            mask, shift, scale_part = self.mask, self.shift, _scaler(self.scale, self.unit)
-            return lambda raw: None if raw in na else scale_part((int(raw) & mask) >> shift)
-        scaled = _scaler(self.scale, self.unit)
-        if na:
-            return lambda raw: None if raw in na else scaled(raw)
-        return scaled
-
-
-def _integer_range(type_: str) -> tuple[int, int]:
-    bits = 16 * NUMBERS[type_][1]
-    return (0, (1 << bits) - 1) if type_.startswith("u") else (-(1 << bits - 1), (1 << bits - 1) - 1)
-
-
-def _divisor(scale: float) -> int | None:
-    """N for a scale of 1/N. Dividing gives 16.001 where multiplying by 0.001 gives 16.001000000000001."""
-    if not 0 < scale < 1:
-        return None
-    divisor = round(1 / scale)
-    return divisor if math.isclose(scale * divisor, 1.0, rel_tol=1e-12) else None
-
-
-def _unscaled(value: float, scale: float) -> float:
-    divisor = _divisor(scale)
-    return value * divisor if divisor else value / scale
-
-
-def _scaler(scale: float, unit: str | None) -> Callable[[Raw], Value]:
-    divisor = _divisor(scale)
-    to_value: Callable[[float], Value]
-    if divisor is not None:
-        to_value = lambda raw: raw / divisor  # noqa: E731 -- one of four functions, chosen once
-    elif scale != 1:
-        to_value = lambda raw: raw * scale  # noqa: E731
-    else:
-        to_value = float if unit is not None else int
-    return cast("Callable[[Raw], Value]", to_value)  # a number's raw content is never bytes
+        return converter(
+            self.type, scale=self.scale, unit=self.unit, na=self.na, mask=self.mask, shift=self.shift, bit=self.bit
+        )

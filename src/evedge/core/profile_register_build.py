@@ -9,7 +9,8 @@ from collections.abc import Mapping
 
 from evedge.core.measurands import IDENTITY, MEASURANDS, Kind
 from evedge.core.mistakes import Mistakes
-from evedge.core.profile_register import NUMBERS, Group, Register, Scope, Table
+from evedge.core.profile_number import NUMBERS, is_integer
+from evedge.core.profile_register import Group, Register, Scope, Table
 from evedge.core.profile_spec import Defaults, RegisterShape
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
@@ -101,21 +102,22 @@ def _check_place(path: str, shape: RegisterShape, table: Table, type_: str, word
 
 
 def _check_meaning(path: str, shape: RegisterShape, type_: str, words: int, mistakes: Mistakes) -> None:
-    integer = type_ in NUMBERS and not type_.startswith("float")
+    integer = is_integer(type_)
+    unsigned = integer and type_.startswith("u")
     for key in ("mask", "bit"):
         value = getattr(shape, key)
         if value is None:
             continue
-        if not integer:
-            mistakes.add_value(f"{path}.{key}", value, "belongs to whole numbers")
+        if not unsigned:
+            mistakes.add_value(f"{path}.{key}", value, "belongs to unsigned whole numbers")
         elif (value.bit_length() if key == "mask" else value + 1) > 16 * words:
             mistakes.add_value(f"{path}.{key}", value, f"{type_} has {16 * words} bits")
     if shape.mask is not None and shape.bit is not None:
         mistakes.add(f"{path}.bit", "and mask exclude each other")
     if shape.shift and shape.mask is None:
         mistakes.add_value(f"{path}.shift", shape.shift, "belongs to mask")
-    if shape.format is not None and not (integer or type_ == "bytes"):
-        mistakes.add_value(f"{path}.format", shape.format, "belongs to whole numbers and bytes")
+    if shape.format is not None and not (unsigned or type_ == "bytes"):
+        mistakes.add_value(f"{path}.format", shape.format, "belongs to unsigned whole numbers and bytes")
     if shape.format is not None and (shape.scale != 1 or shape.mask is not None or shape.bit is not None):
         mistakes.add_value(f"{path}.format", shape.format, "makes text of the whole number: no scale, mask or bit")
     if shape.parts is not None and (shape.format not in {"version_bytes", "version_bcd"} or shape.parts > words * 2):

@@ -7,9 +7,13 @@ on the wire. A format refuses text it cannot hold with a ValueError of one line.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import cast
+
+from evedge.core.model import Value
+from evedge.core.profile_number import Convert, Raw
 
 CHARACTERS = ("packed", "utf16", "low_byte")
 """How a string sits in its registers: two characters each, one UTF-16 character each, one character in the low byte."""
@@ -138,3 +142,25 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
     }
 )
 """How a number or bytes are given as text. The first comment of each shows what it makes of what."""
+
+
+def text_converter(style: str, prefix: str) -> Convert:
+    """From a string's bytes to its text; None when there is none."""
+
+    def convert(raw: Raw) -> Value | None:
+        return decode_characters(cast("bytes", raw), style).removeprefix(prefix).strip() or None
+
+    return convert
+
+
+def format_converter(name: str, size: int, *, parts: int | None, na: Collection[float]) -> Convert:
+    """From a number or bytes, `size` of them, to the text a format makes of it; `parts` of a version are kept."""
+    decode, missing = FORMATS[name].decode, frozenset(na)
+
+    def convert(raw: Raw) -> Value | None:
+        if raw in missing:
+            return None
+        text = decode(raw if isinstance(raw, bytes) else int(raw).to_bytes(size, "big"))
+        return text if parts is None else ".".join(text.split(".")[:parts])
+
+    return convert
