@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from config_places import place, tables
 from evedge.config import Config, ConfigError, parse
 from evedge.config.mistakes import Data, looks_secret, shown
-from evedge.config.schema import Kind, keys, secret_names
-from evedge.config.tree import Section
+from evedge.config.schema import secret_names
 
 SECRET = "hunter2-Zq9"
 SECRET_KEYS = sorted(set(secret_names()))
@@ -28,32 +27,6 @@ WRONG: dict[str, Data] = {
     "commands": {"issuers": [{"nam": "x"}]},
     "site": {"meter": {"host": ""}},
 }
-
-
-def tables(table: type[Section] = Config, at: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
-    """Where every kind of table stands; in lists the first one."""
-    yield at
-    for key in keys(table).values():
-        if key.table is not None:
-            yield from tables(key.table, (*at, key.name, 0) if key.kind is Kind.TABLES else (*at, key.name))
-
-
-def place(data: dict[str, Data], at: tuple[str | int, ...], name: str, value: Data) -> dict[str, Data]:
-    """A copy of the data with this value in the table that stands there."""
-    copy = json.loads(json.dumps(data))
-    table = copy
-    for depth, part in enumerate(at, 1):
-        following = at[depth] if depth < len(at) else ""
-        empty: object = [] if isinstance(following, int) else {}
-        if isinstance(table, list):
-            table += [{}] * (not table)
-            table = table[0]
-        else:
-            if not isinstance(table.get(part), list if isinstance(following, int) else dict):
-                table[part] = empty
-            table = table[part]
-    table[name] = value
-    return copy
 
 
 def everything_printed(data: dict[str, Data], environ: dict[str, str] | None = None) -> str:
