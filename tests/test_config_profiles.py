@@ -39,9 +39,9 @@ def test_every_polled_recharge_point_gets_its_profile() -> None:
 
 def test_an_unknown_profile_is_a_mistake_of_its_key_and_told_once() -> None:
     wrong = POINT | {"profile": "abb-tera-ac"}
-    assert mistakes(config(wrong, wrong | {"id": "rp-02", "host": "192.0.2.11"})) == [
-        "recharge_points[0].profile = \"abb-tera-ac\": there is no profile 'abb-tera-ac'; did you mean 'abb-terra-ac'?"
-    ]
+    (line,) = mistakes(config(wrong, wrong | {"id": "rp-02", "host": "192.0.2.11"}))
+    assert line.startswith('recharge_points[0].profile = "abb-tera-ac": there is no profile ')
+    assert "abb-terra-ac" in line
 
 
 def test_a_meters_unknown_profile_is_a_mistake_too() -> None:
