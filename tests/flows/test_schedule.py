@@ -11,7 +11,7 @@ def starts(schedule, moments):
     for now in moments:
         if schedule.due(now):
             taken.append(schedule.next_s)
-            schedule.start(now)
+            schedule.start()
     return taken
 
 
@@ -30,19 +30,24 @@ def test_endpoints_are_spread_over_the_slots_of_the_interval():
 
 def test_polls_of_one_slot_start_at_the_same_moment_whenever_they_were_made():
     early, late = Schedule(1.0, slot=4, now_s=10.0), Schedule(1.0, slot=4, now_s=17.77)
-    early.start(18.45)
-    assert early.next_s == 19.4
-    late.start(18.45)
-    assert late.next_s == 19.4
+    early.pass_over(18.45)
+    early.start()
+    late.start()
+    assert early.next_s == late.next_s == 19.4
 
 
 def test_a_slow_poll_skips_the_starts_it_missed_and_they_are_counted():
     schedule = Schedule(1.0, slot=0, now_s=10.0)
-    assert schedule.start(10.0) == 0
-    assert schedule.start(13.7) == 2  # 11 and 12 are gone, this is the start of 13
-    assert schedule.missed == 2
+    assert schedule.pass_over(10.0) == 0
+    schedule.start()
+    assert schedule.pass_over(13.4) == 2  # 11 and 12 are gone; that of 13 is late, and taken
+    assert schedule.due(13.4)
+    schedule.start()
     assert schedule.next_s == 14.0
-    assert not schedule.due(13.99)
+    assert schedule.pass_over(14.7) == 1  # too late for that of 14: a poll now would bunch with that of 15
+    assert not schedule.due(14.7)
+    assert schedule.next_s == 15.0
+    assert schedule.missed == 3
 
 
 def test_an_interval_is_rounded_up_to_whole_slots():
@@ -51,10 +56,7 @@ def test_an_interval_is_rounded_up_to_whole_slots():
     assert Schedule(0.3, slot=0, now_s=0.0).interval_s == 0.3
 
 
-def test_what_is_not_due_cannot_be_taken():
-    schedule = Schedule(1.0, slot=0, now_s=10.5)
-    with pytest.raises(ValueError):
-        schedule.start(10.6)
+def test_an_interval_of_nothing_is_refused():
     with pytest.raises(ValueError):
         Schedule(0, slot=0, now_s=0.0)
 
@@ -65,12 +67,15 @@ def test_what_is_not_due_cannot_be_taken():
     now=st.floats(0, 1e8),
     waits=st.lists(st.floats(0, 5000), max_size=30),
 )
-def test_the_next_start_is_always_ahead_and_never_more_than_an_interval(interval, slot, now, waits):
+def test_the_next_start_is_near_and_no_two_polls_are_nearer_than_half_an_interval(interval, slot, now, waits):
     schedule = Schedule(interval, slot=slot, now_s=now)
-    assert now <= schedule.next_s + 1e-6
-    assert schedule.next_s <= now + schedule.interval_s + 1e-6
+    assert now - 1e-6 <= schedule.next_s <= now + schedule.interval_s + 1e-6
+    last = None
     for wait in waits:
         now += wait
+        schedule.pass_over(now)
+        assert now - schedule.interval_s / 2 - 1e-6 <= schedule.next_s <= now + schedule.interval_s + 1e-6
         if schedule.due(now):
-            schedule.start(now)
-            assert now < schedule.next_s <= now + schedule.interval_s + 1e-6
+            schedule.start()
+            assert last is None or now - last >= schedule.interval_s / 2 - 1e-6
+            last = now

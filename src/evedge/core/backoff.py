@@ -23,7 +23,7 @@ class Backoff:
 
     def failed(self, chance: float) -> float:
         """Counts a failure and says how long to wait. `chance` is from 0 (the shortest) to 1 (the longest wait)."""
-        doubled = self.first_s * 2 ** min(self.failures, 32)  # bounded: an outage of years must not overflow a float
+        doubled = self.first_s * 2.0 ** min(self.failures, 32)  # bounded: an outage of years must not overflow a float
         self.failures += 1
         longest = min(doubled * 1.5, self.longest_s)
         shortest = min(max(doubled / 2, self.first_s), longest)

@@ -3,12 +3,15 @@
 Starts are absolute: start n is at `first + n * interval` whatever the polls before it took, so nothing drifts. They lie
 on a grid of 100 ms slots, and slot k of an interval is the same moment for every schedule: polls of one slot start in
 one wake-up of the event loop (at 1 Hz wake-ups cost more than decoding), while different slots spread the endpoints
-over the interval. A poll that takes longer than its interval misses starts; they are counted, never made up for.
+over the interval. A poll that takes longer than its interval misses starts; they are counted, never made up for. A
+start may be late by half an interval; then it is passed over, so that polls never bunch.
 
 Whole milliseconds inside: sums of floating-point tenths would leave the grid.
 """
 
 from __future__ import annotations
+
+import math
 
 SLOT_MS = 100
 
@@ -43,14 +46,19 @@ class Schedule:
     def due(self, now_s: float) -> bool:
         return now_s >= self._next_ms / 1000
 
-    def start(self, now_s: float) -> int:
-        """Takes the start that is due; returns how many starts before it had passed unused."""
-        if not self.due(now_s):
-            raise ValueError(f"nothing is due before {self.next_s} s, it is {now_s} s")
-        behind = int(now_s * 1000 - self._next_ms) // self._interval_ms
-        self._next_ms += (behind + 1) * self._interval_ms
-        self.missed += behind
-        return behind
+    def pass_over(self, now_s: float) -> int:
+        """Gives up starts that are more than half an interval late; returns how many."""
+        late_ms = now_s * 1000 - self._next_ms - self._interval_ms / 2
+        if late_ms <= 0:
+            return 0
+        starts = math.ceil(late_ms / self._interval_ms)
+        self._next_ms += starts * self._interval_ms
+        self.missed += starts
+        return starts
+
+    def start(self) -> None:
+        """Takes the start that is due: the next one is an interval later."""
+        self._next_ms += self._interval_ms
 
     def _intervals_until(self, now_s: float) -> int:
         return max(0, -int((self._next_ms - now_s * 1000) // self._interval_ms))
