@@ -1,0 +1,379 @@
+"""The gateway: builds every part from the configuration, owns the one top-level task group, and stops in order.
+
+Start: state and journal (what an earlier run left), the MQTT side, Kafka's client, the web; then the tasks. Nothing
+waits for Kafka or for a recharge point.
+
+Stop, at the first signal:
+1. the sources end: pollers, the MQTT clients' messages, commands;
+2. the gateway says `offline`, and the forwarder drains up to a grace period (a second signal cuts it short);
+3. what is left goes to disk;
+4. everything closes in the reverse order of its start;
+5. should that overrun, all stacks are dumped and the process exits.
+
+A task that everything rests on and that fails stops the process the same way; systemd starts it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import faulthandler
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from evedge import __version__, build
+from evedge.config import Address, Config
+from evedge.config_kafka import kafka_settings
+from evedge.core.cloudevents import COUNTER_BITS
+from evedge.core.counters import MqttCounters
+from evedge.core.errors import UsageError
+from evedge.core.lanes import WhenFull
+from evedge.core.model import Link, Severity, Stream, Value
+from evedge.core.profile import Profile
+from evedge.flows.clock import SystemClock
+from evedge.flows.commander import Commander
+from evedge.flows.forwarder import Forwarder
+from evedge.flows.intake import Intake
+from evedge.flows.lives import Lives
+from evedge.flows.poller import Device, Poller
+from evedge.flows.presence import AgentPresence
+from evedge.flows.reconciler import Reconciler
+from evedge.flows.reporter import Reporter
+from evedge.links.broker import Router
+from evedge.links.journal import Journal
+from evedge.links.kafka_consumer import KafkaConsumer
+from evedge.links.kafka_producer import KafkaProducer
+from evedge.links.lock import StateLock
+from evedge.links.mqtt_front import MqttFront
+from evedge.links.state import State
+from evedge.links.systemd import Systemd
+
+log = structlog.get_logger()
+
+DRAIN_S = 8.0
+"""How long a stop waits for Kafka; what is not confirmed by then is on disk."""
+STOP_AT_MOST_S = 25.0
+"""When a stop takes longer than this something hangs: say where, and end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """What the outside asks of a running gateway: `stop` ends it, `hurry` ends its drain."""
+
+    stop: asyncio.Event
+    hurry: asyncio.Event
+
+    def on_signal(self) -> None:
+        """SIGTERM or SIGINT: the first stops, the second speeds it up."""
+        (self.hurry if self.stop.is_set() else self.stop).set()
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where the running gateway listens."""
+
+    mqtt: str
+    web: str | None
+
+
+class Gateway:
+    """One run of the gateway. `ready` is called once everything listens and every task was started."""
+
+    def __init__(
+        self,
+        config: Config,
+        profiles: Mapping[str, Profile],
+        *,
+        systemd: Systemd,
+        ready: Callable[[Addresses], None] = lambda _: None,
+    ) -> None:
+        if config.mqtt.url is not None:
+            raise UsageError("mqtt.url: a broker elsewhere is not supported by this version; leave it out")
+        self._config = config
+        self._profiles = profiles
+        self._systemd = systemd
+        self._ready = ready
+        self._clock = SystemClock()
+        self._kafka = kafka_settings(config)
+
+    async def run(self, signals: Signals) -> None:
+        """Run until `signals.stop`. Raises EvedgeError, in one line, for what ends it otherwise."""
+        async with AsyncExitStack() as stack:
+            parts = await self._open(stack)
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    sources = self._start_sources(parts, tasks)
+                    others = self._start_others(parts, tasks)
+                    self._tell_ready(parts)
+                    await signals.stop.wait()
+                    stack.enter_context(_overrun_guard())
+                    self._systemd.stopping()
+                    log.info("gateway_stopping")
+                    await _cancel(sources)
+                    await parts.front.stop_intake()
+                    parts.reporter.gateway_status(Link.OFFLINE)
+                    await self._drain(parts, signals)
+                    await _cancel(others)
+            except BaseExceptionGroup as group:
+                raise _first_of(group) from group
+        log.info("gateway_stopped")
+
+    async def _open(self, stack: AsyncExitStack) -> _Parts:
+        """Open what the tasks work on, in the order in which it is closed again backwards."""
+        config, clock = self._config, self._clock
+        directory = config.gateway.state_dir
+        stack.enter_context(StateLock(directory))
+        state = await stack.enter_async_context(State(directory / "state.db"))
+        journal = await stack.enter_async_context(
+            Journal(
+                directory / "journal.db",
+                max_bytes=config.journal.max_bytes,
+                when_full=WhenFull(config.journal.when_full),
+            )
+        )
+        journal.start_epoch(await state.begin_epoch(journal.last_number >> COUNTER_BITS, clock.wall_ms()))
+        polled = [point.id for point in config.recharge_points if point.is_polled]
+        await state.reserve(polled)
+
+        counters = MqttCounters()
+        router = await stack.enter_async_context(
+            Router(max_retained_bytes=config.mqtt.max_retained_bytes, counters=counters)
+        )
+        topics = None if config.kafka is None else config.kafka.topics.resolved(config.gateway.id)
+        recharge_points = frozenset(point.id for point in config.recharge_points)
+        intake = Intake(
+            journal,
+            router,
+            own=config.own_topics,
+            kafka_topics=topics,
+            routes=[entry.route for entry in config.routes],
+            recharge_points=recharge_points,
+            clock=clock,
+        )
+        reporter = Reporter(
+            intake,
+            state,
+            own=config.own_topics,
+            recharge_points=sorted(recharge_points),
+            clock=clock,
+            version=__version__,
+        )
+        pollers = build.pollers(config, self._profiles, reporter, clock)
+        lives = Lives(state, reporter, gateway=config.gateway.id, clock=clock)
+        devices = {name: device for poller in pollers for name, device in poller.devices.items()}
+        reconcilers = await self._reconcilers(state, reporter, lives, devices)
+        commander = Commander(
+            rules=build.command_rules(config),
+            executors=reconcilers,
+            unable=build.unable(config, self._profiles),
+            lives=lives,
+            ids=state,
+            dead_letters=intake,
+            alerts=reporter,
+            clock=clock,
+            about=lambda: self._about(reporter),
+        )
+        intake.commands = commander
+        presence = AgentPresence(build.agents(config), reporter)
+        producer, consumer, forwarder = None, None, None
+        if self._kafka is not None and topics is not None:
+            producer = await stack.enter_async_context(KafkaProducer(self._kafka))
+            consumer = await stack.enter_async_context(
+                KafkaConsumer(
+                    self._kafka,
+                    topics[Stream.COMMANDS],
+                    group=f"evedge-{config.gateway.id}",
+                    instance=config.gateway.id,
+                )
+            )
+            forwarder = Forwarder(
+                journal,
+                producer,
+                reporter,
+                lanes=build.lanes(config, topics),
+                telemetry_lanes=frozenset({topics[Stream.TELEMETRY], topics[Stream.GATEWAY_TELEMETRY]}),
+                dead_letters=topics[Stream.DEAD_LETTERS],
+                clock=clock,
+            )
+        front = await stack.enter_async_context(
+            MqttFront(
+                build.front_settings(config),
+                intake=intake,
+                router=router,
+                ownership=build.ownership(config),
+                presence=presence,
+                counters=counters,
+            )
+        )
+        return _Parts(
+            state=state,
+            journal=journal,
+            intake=intake,
+            reporter=reporter,
+            lives=lives,
+            pollers=pollers,
+            reconcilers=reconcilers,
+            commander=commander,
+            presence=presence,
+            producer=producer,
+            consumer=consumer,
+            forwarder=forwarder,
+            front=front,
+        )
+
+    async def _reconcilers(
+        self, state: State, reporter: Reporter, lives: Lives, devices: Mapping[str, Device]
+    ) -> dict[str, Reconciler]:
+        desired = await state.desired()
+        opened = await state.open_commands()
+        found = {}
+        for point in self._config.recharge_points:
+            profile = self._profiles.get(point.id)
+            if profile is None or profile.limit is None:
+                continue
+            view = reporter.recharge_points[point.id]
+            found[point.id] = Reconciler(
+                point.id,
+                limit=profile.limit,
+                failsafe=profile.failsafe,
+                bounds=build.bounds(point, profile.limit),
+                device=devices[point.id],
+                lives=lives,
+                alerts=reporter,
+                clock=self._clock,
+                forget_after_s=self._config.commands.max_age_s,
+                limit_now_a=build.limit_now(view),
+                desired=desired.get(point.id),
+                opened=[one for one in opened if one.command.recharge_point == point.id],
+            )
+        return found
+
+    def _start_sources(self, parts: _Parts, tasks: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
+        started = [tasks.create_task(poller.serve(), name=poller.name) for poller in parts.pollers]
+        started += [
+            tasks.create_task(reconciler.serve(), name=f"reconciler[{name}]")
+            for name, reconciler in parts.reconcilers.items()
+        ]
+        started.append(tasks.create_task(parts.commander.serve_local(), name="commander[mqtt]"))
+        if parts.consumer is not None:
+            started.append(tasks.create_task(parts.commander.serve_kafka(parts.consumer), name="commander[kafka]"))
+        return started
+
+    def _start_others(self, parts: _Parts, tasks: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
+        started = []
+        if parts.forwarder is not None:
+            started.append(tasks.create_task(parts.forwarder.run(), name="forwarder"))
+        return started
+
+    def _tell_ready(self, parts: _Parts) -> None:
+        reporter = parts.reporter
+        reporter.gateway_status(Link.ONLINE)
+        parts.presence.start()
+        for missing in parts.state.missing:
+            reporter.raise_alert(
+                "unclean_restart",
+                f"the last run did not stop cleanly: telemetry {missing.first} to {missing.last} may be missing",
+                recharge_point=missing.recharge_point if missing.recharge_point in reporter.recharge_points else None,
+                details={"recharge_point": missing.recharge_point, "first": missing.first, "last": missing.last},
+            )
+        if self._config.site.max_current_a is not None:
+            reporter.raise_alert(
+                "site_limit_not_enforced",
+                "site.max_current_a is configured, and this version does not enforce it",
+                severity=Severity.ERROR,
+            )
+        addresses = Addresses(mqtt=self._mqtt_address(parts.front), web=None)
+        self._systemd.ready(f"{len(self._config.recharge_points)} recharge points, MQTT on {addresses.mqtt}")
+        log.info(
+            "gateway_started",
+            gateway=self._config.gateway.id,
+            version=__version__,
+            role=self._config.role,
+            recharge_points=len(self._config.recharge_points),
+            mqtt=addresses.mqtt,
+            web=addresses.web,
+        )
+        self._ready(addresses)
+
+    def _mqtt_address(self, front: MqttFront) -> str:
+        bind, tls_bind = self._config.mqtt.bind, self._config.mqtt.tls_bind
+        shown = [] if bind is None else [str(Address(bind.host, front.port))]
+        if tls_bind is not None:
+            shown.append(f"{Address(tls_bind.host, front.tls_port)} (TLS)")
+        return ", ".join(shown)
+
+    async def _drain(self, parts: _Parts, signals: Signals) -> None:
+        if parts.forwarder is None:
+            return
+        drain = asyncio.create_task(parts.forwarder.drain(DRAIN_S), name="drain")
+        hurry = asyncio.create_task(signals.hurry.wait(), name="hurry")
+        await asyncio.wait({drain, hurry}, return_when=asyncio.FIRST_COMPLETED)
+        drained = drain.done() and drain.result()
+        await _cancel([drain, hurry])
+        waiting = sum(counts.waiting for counts in parts.journal.lanes().values())
+        log.info("gateway_drained" if drained else "gateway_not_drained", waiting_on_disk=waiting)
+
+    def _about(self, reporter: Reporter) -> dict[str, Value]:
+        return {
+            "version": __version__,
+            "role": self._config.role,
+            "uptime_s": (self._clock.wall_ms() - reporter.started_at_ms) // 1000,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Parts:
+    """What is open while the gateway runs."""
+
+    state: State
+    journal: Journal
+    intake: Intake
+    reporter: Reporter
+    lives: Lives
+    pollers: Sequence[Poller]
+    reconcilers: Mapping[str, Reconciler]
+    commander: Commander
+    presence: AgentPresence
+    producer: KafkaProducer | None
+    consumer: KafkaConsumer | None
+    forwarder: Forwarder | None
+    front: MqttFront
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@contextlib.contextmanager
+def _overrun_guard() -> Iterator[None]:
+    """Ends the process, with all stacks on standard error, when a stop hangs."""
+
+    def overrun() -> None:
+        sys.stderr.write(f"evedge: stopping took longer than {STOP_AT_MOST_S:g} s; the stacks of all threads follow\n")
+        faulthandler.dump_traceback(sys.stderr)
+        os._exit(1)
+
+    timer = threading.Timer(STOP_AT_MOST_S, overrun)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """What ended the run, out of the task group's wrapping."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
