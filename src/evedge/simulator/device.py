@@ -31,6 +31,7 @@ from evedge.simulator.wire import (
 )
 
 _WRITES_KEPT = 10_000
+_PLANS_KEPT = 256
 _SEEDS_APART = 1_000_003  # between the connectors of one device
 
 
@@ -60,6 +61,10 @@ class _Place:
         return self.first + self.register.words - 1
 
 
+Spaces = dict[Table, dict[int, list[_Place]]]
+"""Of one unit id: per table and address, the registers that are there."""
+
+
 class Device:
     """`connectors`: how many it has; those told apart by TCP port are devices of their own."""
 
@@ -75,6 +80,7 @@ class Device:
         self._contents = Contents(profile, seed)
         self._functions = _functions(profile)
         self._spaces = self._lay_out()
+        self._plans: dict[tuple[int, str, int, int], list[_Place]] = {}
 
     # -- requests ---------------------------------------------------------------------------------------------------
 
@@ -91,7 +97,7 @@ class Device:
             for connector in self.connectors:
                 connector.limiter.heard(now, write=isinstance(request, Write))
             if isinstance(request, Read):
-                return answer_read(request, self._read(spaces, request))
+                return answer_read(request, self._read(spaces, unit_id, request))
             self._write(spaces, unit_id, request, now)
             return answer_write(pdu)
         except ModbusRefusal as refusal:
@@ -102,30 +108,38 @@ class Device:
         for connector in self.connectors:
             connector.advance(now)
 
-    def _read(self, spaces: dict[Table, dict[int, list[_Place]]], request: Read) -> list[int]:
-        table, first, last = Table(request.table), request.address, request.address + request.count - 1
+    def _read(self, spaces: Spaces, unit_id: int, request: Read) -> list[int]:
+        first, last = request.address, request.address + request.count - 1
+        asked = (unit_id, request.table, first, last)
+        places = self._plans.get(asked)
+        if places is None:
+            places = self._readable(spaces, Table(request.table), first, last)
+            if len(self._plans) >= _PLANS_KEPT:
+                self._plans.clear()
+            self._plans[asked] = places
+        image: dict[int, int] = {}
+        shown: dict[int, Shown] = {}
+        for place in places:
+            number = place.connector.number
+            if number not in shown:
+                shown[number] = self._contents.shown_by(place.connector)
+            self._paint(image, place, shown[number])
+        return [image.get(address, 0) for address in range(first, last + 1)]
+
+    def _readable(self, spaces: Spaces, table: Table, first: int, last: int) -> list[_Place]:
+        """The registers that a read of these addresses shows. Raises ModbusRefusal where the device refuses it."""
         reads = self.profile.reads
-        if not table.is_bits and request.count > reads.max_registers:
+        if not table.is_bits and last - first >= reads.max_registers:
             raise ModbusRefusal(Exceptional.VALUE)
-        space = spaces.get(table, {})
-        places = _touched(space, first, last, readable=True)
+        places = _touched(spaces.get(table, {}), first, last, readable=True)
         covered = {address for place in places for address in range(place.first, place.last + 1)}
         holes = not covered.issuperset(range(first, last + 1))
-        if (
-            not places
-            or self.profile.denied(table, first, last, "r")
-            or (holes and not self._spanned(table, first, last))
-        ):
+        unreadable = not places or (holes and not self._spanned(table, first, last))
+        if unreadable or self.profile.denied(table, first, last, "r"):
             raise ModbusRefusal(Exceptional.ADDRESS)
         if reads.one_value and not any((place.first, place.last) == (first, last) for place in places):
             raise ModbusRefusal(Exceptional.ADDRESS)
-        image: dict[int, int] = {}
-        for connector in {place.connector.number: place.connector for place in places}.values():
-            mine = [place for place in places if place.connector is connector]
-            shown = self._contents.shown_by(connector)
-            for place in mine:
-                self._paint(image, place, shown)
-        return [image.get(address, 0) for address in range(first, last + 1)]
+        return places
 
     def _paint(self, image: dict[int, int], place: _Place, shown: Shown) -> None:
         """Put a register's words into the image; one that is a part of a word leaves the rest of it."""
@@ -148,7 +162,7 @@ class Device:
                     return True
         return False
 
-    def _write(self, spaces: dict[Table, dict[int, list[_Place]]], unit_id: int, request: Write, now: float) -> None:
+    def _write(self, spaces: Spaces, unit_id: int, request: Write, now: float) -> None:
         table, first, last = Table(request.table), request.address, request.address + len(request.words) - 1
         places = [
             place
@@ -187,10 +201,10 @@ class Device:
                 for name, register in self.profile.registers.items():
                     self._frozen[name, connector.number] = shown.words(register)
 
-    def _lay_out(self) -> dict[int, dict[Table, dict[int, list[_Place]]]]:
+    def _lay_out(self) -> dict[int, Spaces]:
         """Per unit id and table: which registers have an address, in the order in which they are painted."""
         connection = self.profile.connection
-        spaces: dict[int, dict[Table, dict[int, list[_Place]]]] = {}
+        spaces: dict[int, Spaces] = {}
         for connector in self.connectors:
             unit_id = connection.endpoint(connector.number)[1]
             spaces.setdefault(unit_id, {})
