@@ -11,7 +11,7 @@ from evedge.core.model import Link
 from evedge.core.plan import plan
 from evedge.core.profile import Write, load
 from evedge.core.reading import Identity, ModbusException, NoAnswer
-from evedge.flows import poller as poller_module
+from evedge.flows import shared_endpoint
 from evedge.flows.clock import SystemClock
 from evedge.flows.poll_stats import Outcome
 from evedge.flows.poller import Polled, Poller
@@ -30,14 +30,13 @@ PROFILE = load(
     temperature_c = { address = 300, unit = "°C", optional = true }
     energy_import_wh = { address = 350, type = "uint32", unit = "Wh" }
     current_limit_a = { address = 400, unit = "A", access = "rw", min = 6, max = 32 }
-    lock = { address = 600, bit = 2, access = "rw" }
     serial_number = { address = 500, type = "string", count = 2 }
     [[state]]
     is = "available"
     """,
     "acme",
 )
-CURRENT, VOLTAGE, TEMPERATURE, ENERGY, LIMIT, SERIAL, FLAGS = 100, 200, 300, 350, 400, 500, 600
+CURRENT, VOLTAGE, TEMPERATURE, ENERGY, LIMIT, SERIAL = 100, 200, 300, 350, 400, 500
 WORDS = {
     CURRENT: [160],
     VOLTAGE: [230],
@@ -369,7 +368,7 @@ async def test_a_dead_endpoint_disturbs_no_other():
 async def write_limit(access):
     register = PROFILE.registers["current_limit_a"]
     await access.write(Write(register, 10.0, register.encode(10.0)))
-    return await access.read(register)
+    return await access.read(register.name)
 
 
 async def test_a_command_goes_between_two_requests_of_a_poll_first_in_line():
@@ -393,14 +392,6 @@ async def test_a_command_goes_between_two_requests_of_a_poll_first_in_line():
     assert bench.device.stats.writes == 1
 
 
-async def test_a_command_for_some_bits_of_a_register_leaves_the_others_as_they_are():
-    register = PROFILE.registers["lock"]
-    async with Bench() as bench:
-        bench.endpoint.words[1][FLAGS] = [0b1010]
-        await bench.device.run(lambda access: access.write(Write(register, True, register.encode(True))))
-    assert bench.endpoint.log[-2:] == [("read", 1, FLAGS), ("write", 1, FLAGS, 0b1110)]
-
-
 async def test_a_command_wakes_a_poller_that_waits():
     async with Bench(interval_s=60.0) as bench:
         await bench.time.advance(1.0)
@@ -412,7 +403,7 @@ async def test_commands_keep_their_order_and_have_the_device_alone():
 
     async def job(access, number):
         running.append(("begin", number))
-        await access.read(PROFILE.registers["current_limit_a"])
+        await access.read("current_limit_a")
         await asyncio.sleep(0)
         running.append(("end", number))
 
@@ -525,7 +516,7 @@ async def test_a_defect_with_one_device_is_told_once_and_its_neighbour_goes_on(m
 
 
 async def test_a_device_on_a_socket_goes_away_and_comes_back(monkeypatch):
-    monkeypatch.setattr(poller_module, "BETWEEN_CONNECTION_ATTEMPTS_S", 0.0)
+    monkeypatch.setattr(shared_endpoint, "BETWEEN_CONNECTION_ATTEMPTS_S", 0.0)
 
     async def behave(request, writer):
         writer.write(request.words(WORDS[request.address]))
@@ -540,10 +531,10 @@ async def test_a_device_on_a_socket_goes_away_and_comes_back(monkeypatch):
     async with Peer(behave) as peer:
         endpoint = ModbusEndpoint("127.0.0.1", peer.port)
         poller = Poller("test", endpoint, [Polled("rp-1", plan(PROFILE), 0.1)], sink, clock=clock, chance=lambda: 0.0)
-        poller.devices["rp-1"].backoff.first_s = 0.05
+        poller.devices["rp-1"].notes.backoff.first_s = 0.05
         serving = asyncio.create_task(poller.serve())
         await until(lambda: len(sink.readings) >= 3)
-        assert await poller.devices["rp-1"].run(lambda access: access.read(PROFILE.registers["current_l1_a"])) == 16.0
+        assert await poller.devices["rp-1"].run(lambda access: access.read("current_l1_a")) == 16.0
     await until(lambda: sink.states()[-1] is Link.OFFLINE)
     async with Peer(behave, port=peer.port):
         await until(lambda: sink.states()[-1] is Link.ONLINE)
