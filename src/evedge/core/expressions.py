@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import ast
 import operator
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -83,7 +84,9 @@ def compile_expression(text: str, kinds: Mapping[str, Kind]) -> Expression:
     if len(text) > MAX_LENGTH:
         raise ValueError(f"is longer than {MAX_LENGTH} characters")
     try:
-        tree = ast.parse(text.strip(), mode="eval")
+        with warnings.catch_warnings():  # '\d' in a text is a mistake of the profile, not news for the log
+            warnings.simplefilter("ignore")
+            tree = ast.parse(text.strip(), mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ValueError(f"cannot be read: {getattr(error, 'msg', None) or error}") from None
     compiler = _Compiler(kinds)

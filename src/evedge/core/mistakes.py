@@ -34,12 +34,12 @@ class Mistakes:
         found: dict[str, list[str]] = {}
         values: dict[str, object] = {}
         for detail in error.errors(include_url=False, include_context=True):
-            where, value = _walk(path, data, detail["loc"])
-            if detail["type"] == "extra_forbidden":
-                where, text = f"{where}.{detail['loc'][-1]}", unknown(str(detail["loc"][-1]), keys)
-            elif detail["type"] == "missing":
-                where, text = f"{where}.{detail['loc'][-1]}", "is missing"
+            if detail["type"] in {"extra_forbidden", "missing"}:
+                key = str(detail["loc"][-1])
+                where = f"{_walk(path, data, detail['loc'][:-1])[0]}.{key}"
+                text = "is missing" if detail["type"] == "missing" else unknown(key, keys)
             else:
+                where, value = _walk(path, data, detail["loc"])
                 values[where] = value
                 text = _said(detail["type"], detail["msg"], detail.get("ctx", {}))
             found.setdefault(where, []).append(text)
@@ -51,10 +51,10 @@ class Mistakes:
                 self.add(where, text)
 
 
-def unknown(key: str, known: Iterable[str]) -> str:
-    """What to say about a key that does not exist, with the nearest that does."""
+def unknown(key: str, known: Iterable[str], what: str = "key") -> str:
+    """What to say about a key (or another thing) that does not exist, with the nearest that does."""
     near = difflib.get_close_matches(key, list(known), n=1)
-    return "there is no such key" + (f"; did you mean {near[0]}?" if near else "")
+    return f"there is no such {what}" + (f"; did you mean {near[0]}?" if near else "")
 
 
 def shown(value: object) -> str:
@@ -73,7 +73,26 @@ def _walk(path: str, data: object, loc: tuple[int | str, ...]) -> tuple[str, obj
     return path, data
 
 
+_SAID = {
+    "literal_error": "must be {expected}",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "finite_number": "must be a finite number",
+    "string_type": "must be text",
+    "bool_type": "must be true or false",
+    "list_type": "must be a list",
+    "dict_type": "must be a table",
+    "model_type": "must be a table",
+    "model_attributes_type": "must be a table",
+    "string_too_short": "must not be empty",
+    "too_short": "must not be empty",
+    "greater_than": "must be above {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+}
+"""What is allowed, by pydantic's name of the mistake."""
+
+
 def _said(kind: str, message: str, context: Mapping[str, object]) -> str:
-    if kind == "literal_error":
-        return f"must be {context['expected']}"
-    return message.removeprefix("Input should be ").removeprefix("Input ").replace("valid ", "").strip() or message
+    return _SAID[kind].format(**context) if kind in _SAID else message

@@ -19,7 +19,7 @@ from evedge.core import profile_spec as spec
 from evedge.core.expressions import Expression, compile_expression
 from evedge.core.measurands import MEASURANDS, Kind, State
 from evedge.core.mistakes import Mistakes, unknown
-from evedge.core.profile_limit import Failsafe, FailsafeKind, Limit, WriteStep
+from evedge.core.profile_limit_build import References, build_failsafe, build_limit, read_for_limit
 from evedge.core.profile_register import Group, Register, Scope, Table
 from evedge.core.profile_register_build import build_register
 from evedge.core.profile_types import (
@@ -59,6 +59,7 @@ class _Builder:
         self._registers: dict[str, Register] = {}
         self._named: frozenset[str] = frozenset()  # every register the file names, broken ones too
         self._needed: set[str] = set()  # registers every poll must read
+        self._said_group: set[str] = set()  # registers whose group the file says
 
     def build(self) -> Profile:
         for key in self._data.keys() - set(spec.SECTIONS):
@@ -73,7 +74,9 @@ class _Builder:
         values = self._values()
         limit_shape = self._section("limit", spec.LimitShape) if "limit" in self._data else None
         self._settle_groups(limit_shape)
-        self._check_between(connection, reads)
+        references = References(self._registers, self._named, self._mistakes)
+        self._check_between(references, connection, reads)
+        failsafe = self._section("failsafe", spec.FailsafeShape, {"kind": "unknown"})
         return Profile(
             name=self._name,
             vendor=device.vendor,
@@ -90,8 +93,8 @@ class _Builder:
             plugged=plugged,
             values=MappingProxyType(values),
             measurands=_offered(self._registers, state, plugged, values),
-            limit=self._limit(limit_shape) if limit_shape else None,
-            failsafe=self._failsafe(),
+            limit=build_limit(limit_shape, references) if limit_shape else None,
+            failsafe=build_failsafe(failsafe or spec.FailsafeShape(kind="unknown"), references),
         )
 
     # Shapes
@@ -140,16 +143,15 @@ class _Builder:
                     path, f"takes {register.words} registers; reads.max_registers is {reads.max_registers}"
                 )
             self._registers[name] = register
+            if shape is not None and shape.group is not None:
+                self._said_group.add(name)
 
     def _settle_groups(self, limit: spec.LimitShape | None) -> None:
         """Give each register the group the file says, or that follows from who needs it."""
-        if limit is not None and limit.register_name in self._registers:
-            register = self._registers[limit.register_name]
-            self._needed |= {name for name in (_readback(register), self._in_force(limit)) if name is not None}
-        tables = self._data.get("registers")
-        said = {name for name, data in tables.items() if "group" in data} if isinstance(tables, Mapping) else set()
+        if limit is not None:
+            self._needed |= read_for_limit(limit, self._registers)
         for name, register in self._registers.items():
-            if name in said:
+            if name in self._said_group:
                 continue
             if not register.readable:
                 group = Group.WRITE
@@ -158,18 +160,6 @@ class _Builder:
             else:
                 group = Group.POLL if register.measurand or name in self._needed else Group.CONFIG
             self._registers[name] = replace(register, group=group)
-
-    def _register(self, path: str, name: str, *, readable: bool = False, writable: bool = False) -> Register | None:
-        """A register another key refers to. Says nothing about one that is broken already."""
-        register = self._registers.get(name)
-        if register is None:
-            if name not in self._named:
-                self._mistakes.add_value(path, name, unknown(name, self._named).replace("key", "register"))
-        elif readable and not register.readable:
-            self._mistakes.add_value(path, name, "is a register that cannot be read")
-        elif writable and not register.writable:
-            self._mistakes.add_value(path, name, "is a register that cannot be written")
-        return register
 
     # Expressions
 
@@ -211,92 +201,14 @@ class _Builder:
         for path, shape in self._list("values", spec.ValueRule):
             measurand = MEASURANDS.get(shape.measurand)
             if measurand is None or measurand.name in {"state", "plugged"}:
-                text = "has a section of its own" if measurand else unknown(shape.measurand, MEASURANDS)
-                self._mistakes.add_value(f"{path}.measurand", shape.measurand, text.replace("key", "measurand"))
+                text = "has a section of its own" if measurand else unknown(shape.measurand, MEASURANDS, "measurand")
+                self._mistakes.add_value(f"{path}.measurand", shape.measurand, text)
                 continue
             value = self._expression(f"{path}.value", shape.value, measurand.kind)
             when = self._condition(f"{path}.when", shape.when)
             if value is not None:
                 rules.setdefault(measurand.name, []).append(ValueRule(value, when, shape.derived))
         return {name: tuple(found) for name, found in rules.items()}
-
-    # Writing
-
-    def _steps(self, path: str, steps: Sequence[spec.Step], *, limit: bool) -> tuple[WriteStep, ...]:
-        built = []
-        for index, step in enumerate(steps):
-            where = f"{path}[{index}]"
-            register = self._register(f"{where}.register", step.register_name, writable=True)
-            if register is None:
-                continue
-            if step.value == "limit":
-                if not limit:
-                    self._mistakes.add_value(f"{where}.value", step.value, "there is no limit to fill in here")
-                built.append(WriteStep(register, None, step.then_wait_s))
-                continue
-            try:
-                register.encode(step.value)
-            except ValueError as error:
-                self._mistakes.add_value(f"{where}.value", step.value, str(error))
-                continue
-            built.append(WriteStep(register, step.value, step.then_wait_s))
-        return tuple(built)
-
-    def _in_force(self, shape: spec.LimitShape) -> str | None:
-        return shape.in_force or ("current_limit_a" if "current_limit_a" in self._named else None)
-
-    def _limit(self, shape: spec.LimitShape) -> Limit | None:
-        register = self._register("limit.register", shape.register_name, writable=True)
-        if register is None:
-            return None
-        wanted = "W" if shape.watts_per_ampere else "A"
-        if register.unit != wanted:
-            self._mistakes.add_value("limit.register", register.name, f"must be a register in {wanted}")
-        maximum = shape.max_current_a
-        if maximum is None:
-            if register.maximum is None:
-                self._mistakes.add("limit.max_current_a", f"is missing, and {register.name} has no max")
-            maximum = (register.maximum or 32.0) / (shape.watts_per_ampere or 1.0)
-        if maximum < shape.min_current_a:
-            self._mistakes.add_value("limit.max_current_a", maximum, f"must be at least {shape.min_current_a:g}")
-        readback, in_force = _readback(register), self._in_force(shape)
-        set_steps = self._steps("limit.set", shape.set, limit=True) or (WriteStep(register, None),)
-        return Limit(
-            register=register,
-            readback=self._registers.get(readback) if readback else None,
-            in_force=self._register("limit.in_force", in_force, readable=True) if in_force else None,
-            min_current_a=shape.min_current_a,
-            max_current_a=maximum,
-            watts_per_ampere=shape.watts_per_ampere,
-            min_write_interval_s=shape.min_write_interval_s,
-            min_pause_interval_s=shape.min_pause_interval_s,
-            wears_out=shape.wears_out,
-            set_steps=set_steps,
-            pause_steps=self._steps("limit.pause", shape.pause, limit=False),
-            resume_steps=self._steps("limit.resume", shape.resume, limit=True) or set_steps,
-        )
-
-    def _failsafe(self) -> Failsafe:
-        absent = {"kind": "unknown"}
-        shape = self._section("failsafe", spec.FailsafeShape, absent) or spec.FailsafeShape(kind="unknown")
-        kind = FailsafeKind(shape.kind)
-        writes = kind in {FailsafeKind.HEARTBEAT_VALUE, FailsafeKind.HEARTBEAT_TOGGLE, FailsafeKind.REWRITE_TIMEOUT}
-        if writes and not shape.refresh:
-            self._mistakes.add("failsafe.refresh", f"is missing: {kind} needs the writes that keep it alive")
-        return Failsafe(
-            kind=kind,
-            timeout=self._register("failsafe.timeout", shape.timeout) if shape.timeout else None,
-            timeout_s=shape.timeout_s,
-            timeout_off=shape.timeout_off,
-            fallback_current=(
-                self._register("failsafe.fallback_current", shape.fallback_current) if shape.fallback_current else None
-            ),
-            refresh_steps=self._steps("failsafe.refresh", shape.refresh, limit=False),
-            refresh_every_s=shape.refresh_every_s,
-            recovery_steps=self._steps("failsafe.recovery", shape.recovery, limit=True),
-            closes_connection=shape.closes_connection,
-            description=shape.description,
-        )
 
     # Between registers
 
@@ -308,10 +220,10 @@ class _Builder:
         if (connectors.get("by") == "address_stride") != ("stride" in connectors):
             self._mistakes.add("connection.connectors.stride", "belongs to by = 'address_stride', and only to that")
 
-    def _check_between(self, connection: Connection, reads: Reads) -> None:
+    def _check_between(self, references: References, connection: Connection, reads: Reads) -> None:
         for register in self._registers.values():
             if register.readback is not None:
-                self._register(f"registers.{register.name}.readback", register.readback, readable=True)
+                references.register(f"registers.{register.name}.readback", register.readback, readable=True)
             self._check_denied(register, connection, reads)
         self._check_overlaps()
 
@@ -378,12 +290,6 @@ def _reads(shape: spec.Reads) -> Reads:
         spans=tuple(AddressRange(Table(s.table), s.first, s.last, Scope(s.scope)) for s in shape.spans),
         deny=tuple(AddressRange(Table(d.table), d.first, d.last, Scope.STATION, d.access, d.why) for d in shape.deny),
     )
-
-
-def _readback(register: Register) -> str | None:
-    if register.readback is not None:
-        return register.readback
-    return register.name if register.readable and not register.self_clearing else None
 
 
 def _offered(

@@ -118,6 +118,13 @@ class Register:
         return Kind.TRUTH if self.type == "bool" or self.bit is not None else Kind.NUMBER
 
     @property
+    def shown_by(self) -> str | None:
+        """The name of the register that shows what was written here: another, itself, or None where nothing does."""
+        if self.readback is not None:
+            return self.readback
+        return self.name if self.readable and not self.self_clearing else None
+
+    @property
     def quiet(self) -> bool:
         """Whether a missing value is the device's right and no error."""
         return self.optional or bool(self.na) or self.kind is Kind.TEXT

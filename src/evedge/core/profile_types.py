@@ -143,9 +143,7 @@ class Profile:
 
     def readback(self, register: Register) -> Register | None:
         """The register that shows what was written to `register`: another, itself, or None where nothing does."""
-        if register.readback is not None:
-            return self.registers[register.readback]
-        return register if register.readable and not register.self_clearing else None
+        return self.registers[register.shown_by] if register.shown_by is not None else None
 
     def denied(self, table: Table, first: int, last: int, access: str) -> str | None:
         """Why addresses must not be read (`access` "r") or written ("w"); None when they may."""

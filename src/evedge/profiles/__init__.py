@@ -28,8 +28,13 @@ def load_profile(name_or_path: str) -> Profile:
         return _from_file(Path(name_or_path))
     if name_or_path in names():
         return _built_in(name_or_path)
-    near = difflib.get_close_matches(name_or_path, names(), n=1, cutoff=0.4)
-    hint = f"did you mean {near[0]!r}?" if near else "`evedge profiles` lists them; a file's path ends in .toml"
+    near = [name for name in names() if name_or_path.lower() in name] if name_or_path else []
+    near = near or difflib.get_close_matches(name_or_path, names(), n=1)
+    hint = (
+        f"did you mean {' or '.join(near[:3])}?"
+        if near
+        else "`evedge profiles` lists them; a file's path ends in .toml"
+    )
     raise UsageError(f"there is no profile {name_or_path!r}; {hint}")
 
 
