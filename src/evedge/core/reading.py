@@ -1,14 +1,13 @@
-"""What is known of the link to one recharge point, and the ways a request fails that have names of their own.
-
-The values of a poll are a `Reading` (see `plan`); this is what stands around them.
-"""
+"""What stands around a `Reading` (see `plan`): how good it is, the link it came over, and how a request can fail."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from evedge.core.errors import Outage, Refused
-from evedge.core.model import Link
+from evedge.core.model import Link, Quality, Value
+from evedge.core.plan import Plan, Reading, Results
 
 EXCEPTION_NAMES = {
     1: "illegal function",
@@ -62,3 +61,23 @@ class LinkState:
     state: Link
     reason: str | None = None
     identity: Identity = Identity()
+
+
+def understand(plan: Plan, results: Results, known: Mapping[str, Value] | None = None) -> Reading:
+    """What the answers to `plan.poll` mean. When nothing was read there are no values, only errors.
+
+    A profile's rules may give a value without anything read ("unknown" where no condition holds, or from `known`): as a
+    measurement of this moment that would be a lie.
+    """
+    reading = plan.decode(results, known)
+    if not reading.values or any(not isinstance(answer, str) for answer in results.values()):
+        return reading
+    reason = next((str(answer) for answer in results.values()), "nothing was read")
+    return replace(reading, values={}, errors={**dict.fromkeys(reading.values, reason), **reading.errors}, derived=[])
+
+
+def quality(reading: Reading) -> Quality:
+    """How much of what was asked for could be read."""
+    if not reading.errors:
+        return Quality.GOOD
+    return Quality.PARTIAL if reading.values else Quality.BAD

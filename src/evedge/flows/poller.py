@@ -23,7 +23,6 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Protocol, TypeAlias
 
 import structlog
@@ -31,7 +30,7 @@ import structlog
 from evedge.core.errors import Outage
 from evedge.core.model import Link
 from evedge.core.plan import Block, Plan, Reading
-from evedge.core.reading import Identity, LinkState, ModbusException
+from evedge.core.reading import Identity, LinkState, ModbusException, understand
 from evedge.flows.clock import Clock
 from evedge.flows.device import Device, DeviceAccess, Polled
 from evedge.flows.schedule import Schedule
@@ -159,7 +158,7 @@ class Poller:
             outage = error
             results = dict.fromkeys(device.notes.plan.poll, str(error))
         measured_at_ms = self._clock.wall_ms()
-        reading = device.reading = _decode(device, results)
+        reading = device.reading = understand(device.notes.plan, results, device.notes.known)
         device.stats.poll(self._clock.monotonic_s() - began_s, measured_at_ms, reading)
         if due or reading.values:  # trying again in between is not worth another reading without values
             self._sink.telemetry(device.recharge_point, measured_at_ms=measured_at_ms, reading=reading)
@@ -243,7 +242,8 @@ class Poller:
         if not self._endpoint.connected and self._endpoint.down is not None:
             reason = self._endpoint.down
         device.notes.failing = reason
-        reading = device.reading = _decode(device, dict.fromkeys(device.notes.plan.poll, reason))
+        results = dict.fromkeys(device.notes.plan.poll, reason)
+        reading = device.reading = understand(device.notes.plan, results, device.notes.known)
         self._sink.telemetry(device.recharge_point, measured_at_ms=self._clock.wall_ms(), reading=reading)
         self._report_link(device, reading)
 
@@ -270,15 +270,6 @@ class Poller:
             exc_info=None if again else error,
         )
         self._sink.failed((device.recharge_point,), text)
-
-
-def _decode(device: Device, results: Words) -> Reading:
-    """The reading; when nothing was read it has no values, whatever a profile's rules make of what was known before."""
-    reading = device.notes.plan.decode(results, device.notes.known)
-    if not reading.values or any(not isinstance(answer, str) for answer in results.values()):
-        return reading
-    reason = next((str(answer) for answer in results.values()), "nothing to read")
-    return replace(reading, values={}, errors={**dict.fromkeys(reading.values, reason), **reading.errors}, derived=[])
 
 
 def _to_poll(plan: Plan) -> Sequence[Block]:
