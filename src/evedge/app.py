@@ -24,6 +24,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import structlog
@@ -46,6 +47,7 @@ from evedge.flows.poller import Device, Poller
 from evedge.flows.presence import AgentPresence
 from evedge.flows.reconciler import Reconciler
 from evedge.flows.reporter import Reporter
+from evedge.flows.supervise import supervised
 from evedge.links.broker import Router
 from evedge.links.journal import Journal
 from evedge.links.kafka_consumer import KafkaConsumer
@@ -257,14 +259,23 @@ class Gateway:
 
     def _start_sources(self, parts: _Parts, tasks: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
         started = [tasks.create_task(poller.serve(), name=poller.name) for poller in parts.pollers]
-        started += [
-            tasks.create_task(reconciler.serve(), name=f"reconciler[{name}]")
-            for name, reconciler in parts.reconcilers.items()
-        ]
+        for name, reconciler in parts.reconcilers.items():
+            task_name = f"reconciler[{name}]"
+            failed = partial(self._reconciler_failed, parts.reporter, name)
+            started.append(tasks.create_task(supervised(task_name, reconciler.serve, failed), name=task_name))
         started.append(tasks.create_task(parts.commander.serve_local(), name="commander[mqtt]"))
         if parts.consumer is not None:
             started.append(tasks.create_task(parts.commander.serve_kafka(parts.consumer), name="commander[kafka]"))
         return started
+
+    @staticmethod
+    def _reconciler_failed(reporter: Reporter, recharge_point: str, problem: str) -> None:
+        reporter.raise_alert(
+            "commands_failed",
+            f"commands cannot be executed: {problem}",
+            recharge_point=recharge_point,
+            severity=Severity.ERROR,
+        )
 
     def _start_others(self, parts: _Parts, tasks: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
         started = []

@@ -62,6 +62,7 @@ def main(ctx: click.Context, config: Path | None) -> None:
     if ctx.invoked_subcommand is not None:
         if config is not None:
             raise UsageError(f"--config stands after the command: evedge {ctx.invoked_subcommand} --config {config}")
+        _quiet_logs()
         return
     if config is None:
         click.echo(ctx.get_help())
@@ -69,6 +70,13 @@ def main(ctx: click.Context, config: Path | None) -> None:
     from evedge.cli.gateway import run_gateway  # noqa: PLC0415 -- only here is the whole gateway needed
 
     ctx.exit(run_gateway(config))
+
+
+def _quiet_logs() -> None:
+    """A command prints its answer; of what happens inside only trouble is worth a line, and not on standard output."""
+    from evedge import logs  # noqa: PLC0415 -- `--help` needs none
+
+    logs.configure("error", "console")
 
 
 def run() -> None:

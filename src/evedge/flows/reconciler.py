@@ -27,7 +27,7 @@ from evedge.core.desired import Bounds, Desired, Target
 from evedge.core.errors import Outage, Refused
 from evedge.core.life import CommandChange, OpenCommand
 from evedge.core.model import Severity, Value
-from evedge.core.profile import Failsafe, Limit, Register, Write
+from evedge.core.profile import Failsafe, Limit, Write
 from evedge.core.verify import Expectation, expectations
 from evedge.flows.clock import Clock
 from evedge.flows.lives import Lives, Told
@@ -47,7 +47,7 @@ class Access(Protocol):
 
     async def write(self, write: Write, /) -> None: ...
 
-    async def read(self, register: Register, /) -> Value | None: ...
+    async def read(self, register: str, /) -> Value | None: ...
 
 
 class Device(Protocol):
@@ -421,7 +421,7 @@ class Reconciler:
 
 async def _first_unmet(access: Access, expected: Sequence[Expectation]) -> str | None:
     for expectation in expected:
-        value = await access.read(expectation.register)
+        value = await access.read(expectation.register.name)
         if not expectation.met(value):
             return expectation.seen(value)
     return None
