@@ -7,8 +7,9 @@ milliseconds are gathered. A future resolves only after the sync: who waits for 
 Invariants:
 - One connection, used by the thread only (two connections can meet SQLite's WAL-reset defect before 3.51.3).
 - Work is done in the order it was handed over; a read sees every write handed over before it.
-- Trouble with the disk (full, read-only, I/O error) loses nothing: the transaction is tried again until it succeeds or
-  the file is closed; meanwhile `trouble` says what is wrong. Anything else is a defect and fails the futures.
+- Trouble with the disk (full, read-only, damaged, I/O error) loses nothing: the transaction is tried again until it
+  succeeds or the file is closed; meanwhile `trouble` says what is wrong.
+- Anything else is a defect. It fails the future of the write it is in, and of no other.
 
 Knows nothing of what the tables mean.
 """
@@ -40,6 +41,17 @@ GATHER_S = 0.002
 RETRY_S = 1.0
 MAX_BATCH = 2000
 CLOSE_S = 5.0
+DEFECTS = frozenset(
+    {
+        sqlite3.SQLITE_ERROR,
+        sqlite3.SQLITE_CONSTRAINT,
+        sqlite3.SQLITE_MISMATCH,
+        sqlite3.SQLITE_MISUSE,
+        sqlite3.SQLITE_RANGE,
+        sqlite3.SQLITE_TOOBIG,
+    }
+)
+"""SQLite's codes for what is wrong with a statement or its values. All others are trouble with the disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +82,14 @@ class Database:
     refused, never touched.
     """
 
-    def __init__(self, path: Path, *, schema: str, version: int) -> None:
+    def __init__(self, path: Path, *, schema: str, version: int, retry_s: float = RETRY_S) -> None:
         self.path = path
         self.trouble: str | None = None
         self.on_trouble: Callable[[str | None], None] | None = None
         """Called on the loop when `trouble` appears (its text) and when it is over (None)."""
         self._schema = schema
         self._version = version
+        self._retry_s = retry_s
         self._work: queue.SimpleQueue[_Write | _Read | None] = queue.SimpleQueue()
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
@@ -90,7 +103,14 @@ class Database:
         opened: asyncio.Future[None] = self._loop.create_future()
         self._thread = threading.Thread(target=self._run, args=(opened,), name=f"database[{self.path.name}]")
         self._thread.start()
-        await opened
+        try:
+            await opened
+        except BaseException:
+            # Cancelled, or it cannot be opened: no thread is left behind that waits for work.
+            self._thread = None
+            self._closing.set()
+            self._work.put(None)
+            raise
         return self
 
     async def __aexit__(
@@ -130,33 +150,43 @@ class Database:
         try:
             connection = self._open()
         except (sqlite3.Error, OSError, EvedgeError) as error:
-            reason = error if isinstance(error, EvedgeError) else Outage(f"cannot open {self.path}: {error}")
-            self._tell(opened.set_exception, reason)
+            self._tell(_fail_opening, opened, self._cannot_open(error))
             return
-        self._tell(opened.set_result, None)
+        self._tell(_resolve_opening, opened)
         try:
             self._serve(connection)
         finally:
             with contextlib.suppress(sqlite3.Error):
                 connection.close()
 
+    def _cannot_open(self, error: Exception) -> EvedgeError:
+        if isinstance(error, EvedgeError):
+            return error
+        return Outage(f"cannot open {self.path}: {error.strerror if isinstance(error, OSError) else error}")
+
     def _open(self) -> sqlite3.Connection:
         # The file must never be readable by others, not even between its creation and a chmod.
-        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+        opened = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            if os.fstat(opened).st_mode & 0o077:
+                os.fchmod(opened, 0o600)
+        finally:
+            os.close(opened)
         connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("PRAGMA wal_autocheckpoint = 1000")
-            connection.execute("PRAGMA journal_size_limit = 16777216")
             (found,) = connection.execute("PRAGMA user_version").fetchone()
             if found > self._version:
                 raise EvedgeError(
                     f"{self.path} has format {found}, this evedge knows {self._version}: "
                     "it was written by a newer version; run that one, or move the file away"
                 )
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA wal_autocheckpoint = 1000")
+            connection.execute("PRAGMA journal_size_limit = 16777216")
             connection.executescript(self._schema)
-            connection.execute(f"PRAGMA user_version = {self._version}")
+            if found != self._version:  # a start on a full disk writes nothing
+                connection.execute(f"PRAGMA user_version = {self._version}")
         except BaseException:
             connection.close()
             raise
@@ -202,31 +232,36 @@ class Database:
                     for statement in write.statements:
                         connection.executemany(statement.sql, statement.rows)
                 connection.execute("COMMIT")
-            except sqlite3.OperationalError as error:
+            except Exception as error:  # noqa: BLE001 -- values that SQLite cannot take raise any kind; the thread must live
                 with contextlib.suppress(sqlite3.Error):
                     connection.execute("ROLLBACK")
-                self._report(str(error))
-                if self._closing.wait(RETRY_S):
-                    reason = Outage(f"{self.path}: {error}")
-                    self._tell(_fail, writes, reason)
+                if _is_defect(error):
+                    self._fail_guilty(connection, writes, error)
                     return
-            except sqlite3.Error as error:
-                with contextlib.suppress(sqlite3.Error):
-                    connection.execute("ROLLBACK")
-                defect = EvedgeError(f"{self.path}: {error}")
-                self._tell(_fail, writes, defect)
-                return
+                self._report(str(error))
+                if self._closing.wait(self._retry_s):
+                    self._tell(_fail, writes, Outage(f"{self.path}: {error}"))
+                    return
             else:
                 self._report(None)
                 self._tell(_resolve, writes)
                 return
 
+    def _fail_guilty(self, connection: sqlite3.Connection, writes: Sequence[_Write], error: Exception) -> None:
+        """Something in one of these writes is a defect: the others must not suffer from sharing its transaction."""
+        if len(writes) == 1:
+            log.error("write_failed", file=str(self.path), error=str(error))
+            self._tell(_fail, writes, EvedgeError(f"{self.path}: {error}"))
+            return
+        for write in writes:
+            self._commit(connection, [write])
+
     def _answer(self, connection: sqlite3.Connection, read: _Read) -> None:
         try:
             rows = connection.execute(read.sql, read.parameters).fetchall()
-        except sqlite3.Error as error:
-            reason = Outage(f"{self.path}: {error}")
-            self._tell(_fail, [read], reason)
+        except Exception as error:  # noqa: BLE001 -- as above
+            kind = EvedgeError if _is_defect(error) else Outage
+            self._tell(_fail, [read], kind(f"{self.path}: {error}"))
         else:
             self._tell(_deliver, read, rows)
 
@@ -237,7 +272,7 @@ class Database:
         if trouble is None:
             log.info("disk_recovered", file=str(self.path))
         else:
-            log.error("disk_failed", file=str(self.path), error=trouble, retry_in_s=RETRY_S)
+            log.error("disk_failed", file=str(self.path), error=trouble, retry_in_s=self._retry_s)
         if self.on_trouble is not None:
             self._tell(self.on_trouble, trouble)
 
@@ -245,6 +280,22 @@ class Database:
         assert self._loop is not None  # noqa: S101 -- set before the thread starts
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
             self._loop.call_soon_threadsafe(call, *args)
+
+
+def _is_defect(error: Exception) -> bool:
+    if not isinstance(error, sqlite3.Error):
+        return not isinstance(error, MemoryError)
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_MISUSE) & 0xFF in DEFECTS
+
+
+def _resolve_opening(opened: asyncio.Future[None]) -> None:
+    if not opened.done():
+        opened.set_result(None)
+
+
+def _fail_opening(opened: asyncio.Future[None], reason: EvedgeError) -> None:
+    if not opened.done():
+        opened.set_exception(reason)
 
 
 def _resolve(writes: Sequence[_Write]) -> None:
