@@ -8,13 +8,13 @@ import socket
 from collections.abc import Sequence
 
 import pytest
-from kafka_server import RealKafka
 
 from evedge.core.delivery import ConsumedRecord
 from evedge.core.errors import Outage, Refused
 from evedge.links.kafka_consumer import KafkaConsumer
 from evedge.links.kafka_producer import KafkaProducer
 from evedge.links.mock_kafka import MockKafka
+from kafka_server import RealKafka
 from links.kafka_tools import NOW_MS, create_topic, record, settings
 
 pytestmark = pytest.mark.kafka
@@ -36,6 +36,13 @@ async def take(consumer: KafkaConsumer, count: int) -> list[ConsumedRecord]:
         while len(found) < count:
             found += await consumer.read(0.5)
     return found
+
+
+async def read_on(consumer: KafkaConsumer) -> None:
+    """Until the consumer raises."""
+    async with asyncio.timeout(10):
+        while True:
+            await consumer.read(0.2)
 
 
 def numbers(records: Sequence[ConsumedRecord]) -> list[int]:
@@ -106,9 +113,7 @@ async def test_a_second_gateway_with_the_same_id_replaces_the_first_for_good(
         await take(first, 1)
         await take(second, 1)
         with pytest.raises(Refused, match="two gateways with the same id"):
-            async with asyncio.timeout(10):
-                while True:
-                    await first.read(0.2)
+            await read_on(first)
         with pytest.raises(Outage, match="closed"):
             await first.read(0.1)
         await send(real_kafka.bootstrap, unique_name, [2])
@@ -135,9 +140,7 @@ async def test_commands_come_again_after_the_broker_was_frozen_longer_than_the_s
         real_kafka.pause()
         try:
             with pytest.raises(Outage):
-                async with asyncio.timeout(10):
-                    while True:
-                        await consumer.read(0.2)
+                await read_on(consumer)
         finally:
             real_kafka.resume()
         await send(real_kafka.bootstrap, unique_name, [2])

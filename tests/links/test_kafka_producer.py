@@ -255,6 +255,26 @@ async def test_twenty_rebuilds_leave_no_task_and_no_connection(real_kafka: RealK
     assert len(read_distinct(real_kafka.bootstrap, unique_name)) >= 20
 
 
+async def test_a_send_that_was_cancelled_disturbs_nothing_after_it(real_kafka: RealKafka, unique_name: str) -> None:
+    create_topic(real_kafka.bootstrap, unique_name)
+    async with KafkaProducer(settings(real_kafka.bootstrap)) as producer:
+        await producer.send(unique_name, [record(0)])
+        real_kafka.pause()
+        try:
+            sending = asyncio.create_task(producer.send(unique_name, [record(1)]))
+            done, _ = await asyncio.wait({sending}, timeout=0.1)  # long enough to be under way
+            assert not done
+            sending.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await sending
+        finally:
+            real_kafka.resume()
+        result = await producer.send(unique_name, [record(1), record(2)])
+        assert list(result.confirmed) == [record(1), record(2)]
+        assert producer.last_error is None
+    assert values(read_distinct(real_kafka.bootstrap, unique_name)) == [b"value 0", b"value 1", b"value 2"]
+
+
 async def test_close_ends_a_send_under_way(real_kafka: RealKafka, unique_name: str) -> None:
     create_topic(real_kafka.bootstrap, unique_name)
     producer = KafkaProducer(settings(real_kafka.bootstrap))
