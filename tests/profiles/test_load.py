@@ -1,7 +1,9 @@
+from pathlib import Path
+
 import pytest
 
 from evedge.core.errors import UsageError
-from evedge.core.profile import ProfileError
+from evedge.core.profile import ProfileError, load
 from evedge.profiles import load_profile, names
 
 
@@ -62,3 +64,11 @@ def test_bad_content_is_named_as_such(tmp_path, content):
     with pytest.raises(ProfileError) as refused:
         load_profile(str(file))
     assert all("\n" not in mistake for mistake in refused.value.mistakes)
+
+
+def test_the_example_in_the_documents_is_a_profile():
+    document = (Path(__file__).parents[2] / "docs" / "PROFILES.md").read_text(encoding="utf-8")
+    _, _, after = document.partition("## The smallest one\n")
+    example, _, _ = after.partition("\n## ")
+    profile = load("\n".join(line.removeprefix("    ") for line in example.splitlines()), "example")
+    assert profile.limit.round_down(10.9) == 10
