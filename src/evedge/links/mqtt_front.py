@@ -34,6 +34,7 @@ from evedge.links.mqtt_listen import common_name, listen, tls_context
 from evedge.links.mqtt_login import Grant, Logins
 from evedge.links.mqtt_protocols import FrontSettings, Intake, Presence, Router
 from evedge.links.mqtt_session import Session
+from evedge.links.mqtt_socket import Hold
 
 log = structlog.get_logger()
 
@@ -111,7 +112,7 @@ class MqttFront:
         for stranger in list(self._strangers):
             stranger.abort()
         for connection in self._sockets:
-            connection.stop_reading()
+            connection.hold(Hold.STOP)
         try:
             async with asyncio.timeout(deadline_s):
                 await self.flow.empty()
@@ -148,12 +149,12 @@ class MqttFront:
         if decision is not None:
             self._decided(connection, connect, decision)
             return
-        connection.hold_for_login()
+        connection.hold(Hold.LOGIN)
         task = asyncio.create_task(self._login(connection, connect), name=f"mqtt_login[{connection.peer}]")
         self._login_tasks.add(task)
         task.add_done_callback(self._login_tasks.discard)
 
-    def ended(self, connection: Connection, will: Will | None) -> None:
+    def ended(self, connection: Connection) -> None:
         """A connection is over: whatever it held of the house is let go."""
         self._strangers.pop(connection, None)
         session, publisher = connection.session, connection.publisher
@@ -167,8 +168,8 @@ class MqttFront:
         else:
             self._away[session.client_id] = asyncio.get_running_loop().time() + self.settings.session_expiry_s
             self._watch_expiry()
-        if will is not None and not self._stopping:
-            self._publish_will(publisher, will)
+        if connection.will is not None and not self._stopping:
+            self._publish_will(publisher, connection.will)
         self.presence.disconnected(publisher)
 
     def gone(self, connection: Connection) -> None:
