@@ -19,6 +19,7 @@ demo: $(STAMP)
 	$(BIN)/evedge demo
 
 test: $(STAMP)
+	tests/prepare.sh
 	$(BIN)/python -m pytest
 
 check: $(STAMP)
