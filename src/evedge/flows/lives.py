@@ -15,10 +15,14 @@ import msgspec
 
 from evedge.core.commands import ENDS, Command, CommandResult, Step
 from evedge.core.desired import Desired
+from evedge.core.histogram import Histogram
 from evedge.core.life import CommandChange, PendingResult
 from evedge.core.model import Value
 from evedge.core.times import to_rfc3339
 from evedge.flows.clock import Clock
+
+BUCKETS_S = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+"""From a write that is read back at once to one that waits for a device to come back."""
 
 
 class Store(Protocol):
@@ -63,10 +67,15 @@ class Told:
 
 
 class Lives:
-    """Records steps. `counts` is what `evedge_commands_total` shows: (action, state) to how often."""
+    """Records steps. `counts` is what `evedge_commands_total` shows: (action, state) to how often.
+
+    seconds: how long commands took from their acceptance to their end, those that this process accepted.
+    """
 
     def __init__(self, store: Store, results: Results, *, gateway: str, clock: Clock) -> None:
         self.counts: dict[tuple[str, str], int] = {}
+        self.seconds = Histogram(BUCKETS_S)
+        self._accepted_s: dict[str, float] = {}  # bounded: an accepted command ends
         self._store = store
         self._results = results
         self._gateway = gateway
@@ -136,3 +145,7 @@ class Lives:
         if key not in self.counts and len(self.counts) >= 1000:
             key = ("other", str(told.step))  # actions are other people's words
         self.counts[key] = self.counts.get(key, 0) + 1
+        if told.step is Step.ACCEPTED:
+            self._accepted_s[told.id] = self._clock.monotonic_s()
+        elif told.ends and (accepted_s := self._accepted_s.pop(told.id, None)) is not None:
+            self.seconds.observe(self._clock.monotonic_s() - accepted_s)

@@ -112,6 +112,10 @@ class Poller:
         finally:
             self._endpoint.end()
 
+    def behind_s(self, now_s: float) -> float:
+        """How long even its most punctual device has been due: more than a poll can take means that the task hangs."""
+        return max(min((now_s - device.notes.schedule.next_s for device in self._devices), default=0.0), 0.0)
+
     # when
 
     def _next_s(self, device: Device) -> float:
