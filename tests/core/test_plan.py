@@ -198,3 +198,10 @@ def test_a_register_is_read_back_and_written_where_the_connector_has_it():
     (write,) = plan.profile.limit.writes_for(10.9)
     wire = plan.wire_write(write)
     assert (wire.unit_id, wire.function, wire.address, wire.words) == (9, 6, 220, (10,))
+
+
+def test_recharge_points_that_are_alike_share_a_plan():
+    profile = load(POWER, "test")
+    assert make_plan(profile) is make_plan(profile, connector=1)
+    assert make_plan(profile) is not make_plan(profile, unit_id=2)
+    assert make_plan(load(POWER, "test")) is not make_plan(profile)

@@ -153,6 +153,7 @@ def _register(register: Register) -> dict[str, Any]:
         "group": str(register.group),
         "scope": str(register.scope),
         "confidence": register.confidence,
+        "source": register.source,
         "meaning": register.meaning,
     }
     if register.enum or register.bits:
@@ -207,7 +208,9 @@ def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) ->
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    table = Table(*columns, title=title, title_justify="left", header_style="bold")
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for index, column in enumerate(columns):
+        table.add_column(column, no_wrap=index == 0, min_width=max(len(row[0]) for row in rows) if index == 0 else None)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))  # Text: a cell is never markup
     Console().print(table)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from evedge.core.expressions import Failed, Missing, Names
 from evedge.core.measurands import IDENTITY
@@ -193,8 +194,13 @@ def make_plan(
 ) -> Plan:
     """Plan the reading of one connector (from 1). `unit_id` None: the profile's for that connector.
 
-    Raises ValueError with one line when the device has no such connector.
+    Raises ValueError with one line when the device has no such connector. Recharge points that are alike share a plan.
     """
+    return _make(profile, connector, unit_id, absent, alone)
+
+
+@lru_cache(maxsize=256)  # a site has many recharge points and few kinds; a plan never changes
+def _make(profile: Profile, connector: int, unit_id: int | None, absent: frozenset[str], alone: frozenset[str]) -> Plan:
     locator = Locator.of(profile.connection, connector, unit_id)
     readable = [
         register for register in profile.registers.values() if register.readable and register.name not in absent

@@ -115,9 +115,9 @@ class ValueRule:
     derived: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Profile:
-    """The register map of one kind of device.
+    """The register map of one kind of device. Two are equal when they are the same object, so one can be a key.
 
     registers: all of them by name, in the file's order. measurands: what telemetry can hold, in the contract's order.
     values: rules per measurand that is not simply a register of the same name. limit: None where nothing can be set.
