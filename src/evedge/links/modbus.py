@@ -217,7 +217,7 @@ class _Connection:
         self._broken = reason
         transport = self._client.ctx.transport
         self._client.close()
-        if isinstance(transport, asyncio.Transport):
+        if transport is not None:
             transport.abort()  # nothing is worth sending any more; a close would wait for a dead peer to take it
         self._fail_request(reason)
 

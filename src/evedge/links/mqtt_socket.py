@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from enum import Flag, auto
+from typing import cast
 
 from evedge.links.mqtt_listen import watch_peer
 
@@ -58,9 +59,8 @@ class Socket(asyncio.Protocol):
         return self._ended
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 -- what asyncio gives a stream server
-        self.transport = transport
-        transport.set_write_buffer_limits(high=HIGH_WATER)
+        self.transport = cast(asyncio.Transport, transport)  # a stream's, though uvloop's is no subclass of it
+        self.transport.set_write_buffer_limits(high=HIGH_WATER)
         watch_peer(transport)
 
     def pause_writing(self) -> None:
