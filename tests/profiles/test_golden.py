@@ -16,6 +16,7 @@ CODED = {"state", "plugged", "error_code"}
 
 def poll(name, device, connector=1, known=None):
     plan = make_plan(load_profile(name), connector=connector)
+    known = {"firmware_number": 10201} if known is None else known
     return plan.decode(device.answer(plan.poll), known)
 
 
@@ -115,20 +116,24 @@ def test_keba_asks_for_each_quantity_alone():
     assert len(plan.poll) * pause < plan.profile.connection.poll_interval_s
 
 
-@pytest.mark.parametrize(("firmware", "energy_wh"), [(10200, 123456.0), (10201, 12345.6), (None, 12345.6)])
+@pytest.mark.parametrize(("firmware", "energy_wh"), [(10200, 123456.0), (10201, 12345.6)])
 def test_keba_counts_whole_watt_hours_before_firmware_1_2_1(firmware, energy_wh):
     device = Device()
     device.put(255, 1036, "I", 123456)
     plan = make_plan(load_profile(KEBA))
-    known = {}
-    if firmware is not None:
-        device.put(255, 1018, "I", firmware)
-        readings = plan.decode_registers(device.answer(plan.identity))
-        known = {name: reading.value for name, reading in readings.items()}
-        assert known["firmware"] == ("1.2.0" if firmware == 10200 else "1.2.1")
+    device.put(255, 1018, "I", firmware)
+    readings = plan.decode_registers(device.answer(plan.identity))
+    known = {name: reading.value for name, reading in readings.items()}
+    assert known["firmware"] == ("1.2.0" if firmware == 10200 else "1.2.1")
     reading = poll(KEBA, device, known=known)
     assert reading.values["energy_import_wh"] == energy_wh
     assert reading.derived == []
+
+
+def test_keba_counts_nothing_while_its_firmware_is_not_known():
+    reading = poll(KEBA, Device(), known={})
+    missing = "firmware_number is not known yet"
+    assert reading.errors == {"energy_import_wh": missing, "session_energy_wh": missing}
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from evedge.core.model import Value
 from evedge.core.plan_blocks import Block, Locator, blocks_for
 from evedge.core.plan_decode import Decoder, Output
 from evedge.core.profile_limit import Write
-from evedge.core.profile_register import Group
+from evedge.core.profile_register import Group, Register
 from evedge.core.profile_types import Profile
 
 __all__ = ["Block", "Plan", "Reading", "RegisterReading", "Results", "WireWrite", "make_plan", "plan"]
@@ -86,13 +86,17 @@ class Plan:
     _locator: Locator = field(repr=False)
     _decoders: Mapping[Block, Decoder] = field(repr=False, compare=False)
     _outputs: tuple[Output, ...] = field(repr=False, compare=False)
+    _read_before: frozenset[str] = field(repr=False, compare=False)  # what rules need beside a poll's registers
 
     def decode(self, results: Results, known: Mapping[str, Value] | None = None) -> Reading:
         """Telemetry from the answers to `poll`. `known`: values of registers read before, such as the firmware.
 
-        A block that is missing in `results` counts as failed.
+        A block that is missing in `results` counts as failed, and so does what a rule needs to know and `known` lacks.
         """
         names = Names(known)
+        for name in self._read_before:
+            if known is None or name not in known:
+                names.failed[name] = f"{name} is not known yet"
         for block in self.poll:
             self._decoders[block].into(names, results.get(block, _NOT_ASKED))
         values: dict[str, Value] = {}
@@ -224,7 +228,22 @@ def _make(profile: Profile, connector: int, unit_id: int | None, absent: frozens
         locator,
         decoders,
         tuple(Output.of(name, profile) for name in profile.measurands),
+        frozenset(name for name in _named_in_rules(profile) if _is_read_before(profile.registers[name])),
     )
+
+
+def _named_in_rules(profile: Profile) -> frozenset[str]:
+    """Every register that a rule of this profile looks at."""
+    expressions = [profile.plugged, *(rule.when for rule in profile.state)]
+    for rules in profile.values.values():
+        for rule in rules:
+            expressions += [rule.when, rule.value]
+    return frozenset[str]().union(*(expression.names for expression in expressions if expression is not None))
+
+
+def _is_read_before(register: Register) -> bool:
+    """Whether a rule gets this register from before, and cannot do without: a firmware that decides on a scale."""
+    return register.group is not Group.POLL and not register.quiet
 
 
 plan = make_plan  # for those who have no variable of that name
