@@ -27,6 +27,7 @@ from evedge.core.status import (
     PollingNow,
     RechargePointNow,
     Status,
+    journal_of,
     letters_of,
     limit_of,
     queues_of,
@@ -205,21 +206,10 @@ class Snapshot:
         )
 
     def _journal(self) -> JournalNow:
-        return journal_now(self.journal)
+        return journal_of(self.journal, self.journal.database.trouble)
 
     def _age_s(self, then_ms: int) -> float:
         return max(self.clock.wall_ms() - then_ms, 0) / 1000  # a clock that was set back gives no negative age
-
-
-def journal_now(journal: Journal) -> JournalNow:
-    """The journal as a whole."""
-    return JournalNow(
-        bytes=journal.bytes,
-        max_bytes=journal.max_bytes,
-        when_full=str(journal.when_full),
-        waiting=sum(counts.waiting for counts in journal.lanes().values()),
-        trouble=journal.database.trouble,
-    )
 
 
 def _polling(stats: PollStats) -> PollingNow:

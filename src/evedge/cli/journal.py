@@ -20,11 +20,10 @@ from evedge.cli.tables import Cell, Column, Table, show
 from evedge.config import Config, load
 from evedge.core.errors import Refused
 from evedge.core.lanes import WhenFull
-from evedge.core.status import JournalStat, Letter, letters_of, queues_of
+from evedge.core.status import JournalStat, Letter, journal_of, letters_of, queues_of
 from evedge.links.journal import Journal
 from evedge.links.lock import StateLock
-from evedge.snapshot import journal_now
-from evedge.web.control import DEAD_LETTERS_PATH, SOCKET_NAME, STAT_PATH
+from evedge.web.control_names import DEAD_LETTERS_PATH, SOCKET_NAME, STAT_PATH
 
 T = TypeVar("T")
 JOURNAL_NAME = "journal.db"
@@ -49,7 +48,9 @@ def stat(path: Path, as_json: bool) -> None:
     config = load(path)
 
     async def look(journal: Journal) -> JournalStat:
-        return JournalStat(running=False, journal=journal_now(journal), queues=queues_of(journal.lanes()))
+        return JournalStat(
+            running=False, journal=journal_of(journal, journal.database.trouble), queues=queues_of(journal.lanes())
+        )
 
     found = _ask(config, STAT_PATH, JournalStat, look)
     if as_json:

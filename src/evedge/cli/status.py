@@ -125,7 +125,7 @@ def _links(links: LinksNow) -> Table:
         state = Cell("up", GOOD) if kafka.up else Cell("down", BAD)
         error = "" if kafka.up else f": {kafka.last_error or 'not asked yet'}"
         rows.append([Cell("Kafka"), state, Cell(f"{', '.join(kafka.bootstrap_servers)}{error}")])
-        rows += [[Cell("topic"), Cell("blocked", BAD), Cell(reason)] for reason in kafka.blocked.values()]
+        rows += [[Cell(topic), Cell("blocked", BAD), Cell(reason)] for topic, reason in kafka.blocked.items()]
     journal = links.journal
     state = Cell("up", GOOD) if journal.trouble is None else Cell("down", BAD)
     room = f"{journal.bytes:,} of {journal.max_bytes:,} bytes, {journal.waiting:,} waiting"

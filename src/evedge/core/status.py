@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Iterable, Mapping
+from typing import Protocol
 
 import msgspec
 
 from evedge.core.cloudevents import ce_id
 from evedge.core.commands import Purpose
 from evedge.core.desired import Desired, Hold, Target
-from evedge.core.lanes import DeadLetter, LaneCounts
+from evedge.core.lanes import DeadLetter, LaneCounts, WhenFull
 from evedge.core.model import Alert, Link, Quality, Value
 from evedge.core.reading import Identity
 from evedge.core.times import to_rfc3339
@@ -167,6 +168,27 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
     value: str | None
     value_base64: str | None
     headers: dict[str, str]
+
+
+class Holds(Protocol):
+    """A journal, as far as it is counted."""
+
+    bytes: int
+    max_bytes: int
+    when_full: WhenFull
+
+    def lanes(self) -> Mapping[str, LaneCounts]: ...
+
+
+def journal_of(journal: Holds, trouble: str | None) -> JournalNow:
+    """The journal as a whole. trouble: what its disk says."""
+    return JournalNow(
+        bytes=journal.bytes,
+        max_bytes=journal.max_bytes,
+        when_full=str(journal.when_full),
+        waiting=sum(counts.waiting for counts in journal.lanes().values()),
+        trouble=trouble,
+    )
 
 
 def queues_of(lanes: Mapping[str, LaneCounts]) -> list[Queue]:

@@ -19,11 +19,9 @@ from aiohttp import web
 
 from evedge.core.errors import Outage, Refused, UsageError
 from evedge.core.status import JournalStat, Letter
+from evedge.web.control_names import DEAD_LETTERS_PATH, SOCKET_NAME, STAT_PATH
 from evedge.web.http import HttpServer, ProtocolFactory
 
-SOCKET_NAME = "control.sock"
-STAT_PATH = "/journal/stat"
-DEAD_LETTERS_PATH = "/journal/dead-letters"
 MAX_PATH_BYTES = 107
 """Linux' `sun_path` without its closing NUL."""
 BACKLOG = 16
