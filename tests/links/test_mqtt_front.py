@@ -568,8 +568,9 @@ def tls_settings(folder, **more):
 
 async def test_a_client_certificate_logs_its_user_in(certificates):
     user = User("plc-1", tls_common_name="device-7", rights=ALL)
-    settings = tls_settings(certificates, tls_client_ca_file=certificates / "ca.pem", users=(user,))
+    settings = tls_settings(certificates, tls_client_ca_file=certificates / "ca.pem", users=(user,), bind=None)
     async with Broker(**settings) as broker:
+        assert broker.port == 0
         context = ssl.create_default_context(cafile=certificates / "ca.pem")
         context.check_hostname = False
         context.load_cert_chain(certificates / "device-7.pem", certificates / "device-7.key")

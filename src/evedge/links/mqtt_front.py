@@ -84,13 +84,15 @@ class MqttFront:
         self._all_gone = asyncio.Event()
 
     def __repr__(self) -> str:
-        return f"<MqttFront on {self.settings.bind}, {len(self._clients)} clients, {len(self._sessions)} sessions>"
+        where = self.settings.bind or self.settings.tls_bind
+        return f"<MqttFront on {where}, {len(self._clients)} clients, {len(self._sessions)} sessions>"
 
     async def __aenter__(self) -> Self:
         settings = self.settings
         tls: ssl.SSLContext | None = tls_context(settings) if settings.tls_bind else None
         try:
-            self.port = await self._listen("bind", settings.bind, None)
+            if settings.bind is not None:
+                self.port = await self._listen("bind", settings.bind, None)
             if settings.tls_bind:
                 self.tls_port = await self._listen("tls_bind", settings.tls_bind, tls)
         except BaseException:

@@ -76,7 +76,8 @@ class User:
 class FrontSettings:
     """The keys of `[mqtt]` that the front obeys. Seconds and bytes as the names say."""
 
-    bind: str = "127.0.0.1:1883"
+    bind: str | None = "127.0.0.1:1883"
+    """None: only `tls_bind` listens."""
     allow_anonymous: bool = False
     max_packet_bytes: int = 262_144
     max_clients: int = 1000
