@@ -394,15 +394,24 @@ BETWEEN = {
     ),
     "SASL without a mechanism": (
         '[kafka]\nsecurity_protocol = "SASL_SSL"',
-        ["kafka.sasl_mechanism: is missing; allowed: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER"],
+        ["kafka.sasl_mechanism: is missing; allowed: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512"],
     ),
     "PLAIN without a login": (
         '[kafka]\nsecurity_protocol = "SASL_SSL"\nsasl_mechanism = "PLAIN"',
         ["kafka.sasl_username: is missing for PLAIN", "kafka.sasl_password: is missing for PLAIN"],
     ),
-    "a token is enough": (
+    "a mechanism that this version cannot do": (
         '[kafka]\nsecurity_protocol = "SASL_SSL"\nsasl_mechanism = "OAUTHBEARER"\nsasl_password = "t"',
-        [],
+        [
+            (
+                'kafka.sasl_mechanism = "OAUTHBEARER": is not supported in this version;'
+                " allowed: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512"
+            )
+        ],
+    ),
+    "a mechanism nobody knows": (
+        '[kafka]\nsecurity_protocol = "SASL_SSL"\nsasl_mechanism = "ROT13"',
+        ['kafka.sasl_mechanism = "ROT13": is not known; allowed: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512'],
     ),
     "one topic for two streams": (
         '[kafka.topics]\nalerts = "evedge.telemetry"',

@@ -1,7 +1,7 @@
 """From a file to a `Config`, or to every mistake at once.
 
-Values are checked by themselves first. The ones that are wrong are then left out, and the rules between values run over
-what remains: so one round shows all there is to correct.
+`Settings` joins the sources and checks values by themselves. The ones that are wrong are then left out, and the rules
+between values run over what remains: so one round shows all there is to correct.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from pathlib import Path
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from evedge.config import sources
+from evedge.config.files import read_toml, unreadable
 from evedge.config.mistakes import ConfigError, Data, Location, Mistake, looks_secret, nearest, shown
 from evedge.config.rules import RULES, Rule
 from evedge.config.schema import Kind, key_at, keys, secret_names, table_at
+from evedge.config.settings import Settings
+from evedge.config.sources import Gathering, copy_table
 from evedge.config.tree import Config, Section
 
 _ROUNDS = 8  # a value that is left out may leave its table incomplete, which then is left out: tables nest 3 deep
@@ -48,7 +50,7 @@ def load(path: Path, environ: Mapping[str, str] | None = None, *, rules: Sequenc
 
     rules: more of them, for what only others know, such as profiles. Raises ConfigError with every mistake.
     """
-    data = sources.read_toml(path)
+    data = read_toml(path)
     environ = os.environ if environ is None else environ
     return parse(data, base=path.parent.absolute(), environ=environ, rules=rules)
 
@@ -61,34 +63,31 @@ def parse(
     rules: Sequence[Rule] = (),
 ) -> Config:
     """The same for data that was read already. `base`: where relative paths start. The environment defaults to none."""
-    gathered = sources.gather(data, base, environ or {})
-    return _Check(gathered, [*RULES, *rules]).config()
+    return _Check(Gathering(data, base, environ or {}), [*RULES, *rules]).config()
 
 
 class _Check:
-    """One configuration on its way from plain data to the tree."""
+    """One configuration on its way from its sources to the tree."""
 
-    def __init__(self, gathered: sources.Gathered, rules: Sequence[Rule]) -> None:
+    def __init__(self, gathering: Gathering, rules: Sequence[Rule]) -> None:
         self._rules = rules
-        self._given = gathered
-        self._mistakes = list(gathered.mistakes)
-        self._left_out = set(gathered.damaged)
+        self._given = gathering
+        self._mistakes: list[Mistake] = []
+        self._left_out: set[Location] = set()
         self._kept: dict[Location, list[int]] = {}
 
     def config(self) -> Config:
-        remaining = sources.copy_table(self._given.data)
         config: Config | None = None
-        for attempt in range(_ROUNDS):
-            self._kept = {}
-            try:
-                config = Config.model_validate(self._without_gaps(remaining, ()))
-                break
-            except ValidationError as error:
-                details = error.errors(include_url=False, include_input=False)
-            if attempt == 0:
-                self._mistakes += self._field_mistakes(details)
-            for detail in details:
-                self._leave_out(remaining, detail)
+        details: list[ErrorDetails] = []
+        try:
+            config = Settings(self._given)
+        except ValidationError as error:
+            details = _details(error)
+        self._mistakes += self._given.mistakes
+        self._left_out |= self._given.damaged
+        if config is None:
+            self._mistakes += self._field_mistakes(details)
+            config = self._without(details)
         if config is not None:
             self._mistakes += self._between(config)
             self._mistakes += self._files(config)
@@ -96,6 +95,19 @@ class _Check:
             order = list(Config.model_fields)
             raise ConfigError(sorted(self._mistakes, key=lambda mistake: _order(mistake, order)))
         return config
+
+    def _without(self, details: list[ErrorDetails]) -> Config | None:
+        """The tree of what is right, for the rules to look at."""
+        remaining = copy_table(self._given.data)
+        for _ in range(_ROUNDS):
+            for detail in details:
+                self._leave_out(remaining, detail)
+            self._kept = {}
+            try:
+                return Config.model_validate(self._without_gaps(remaining, ()))
+            except ValidationError as error:
+                details = _details(error)
+        return None
 
     def _field_mistakes(self, details: list[ErrorDetails]) -> list[Mistake]:
         places = [detail["loc"] for detail in details if detail["type"] == "extra_forbidden"]
@@ -212,10 +224,14 @@ class _Check:
             for name in known:
                 value = getattr(table, name)
                 is_secret = name.removesuffix("_file") in known  # these were read already
-                problem = sources.unreadable(value) if isinstance(value, Path) and not is_secret else None
+                problem = unreadable(value) if isinstance(value, Path) and not is_secret else None
                 if problem is not None:
                     found.append(self._mistake((section, name), problem, None))
         return found
+
+
+def _details(error: ValidationError) -> list[ErrorDetails]:
+    return error.errors(include_url=False, include_input=False)  # the input may be a secret
 
 
 def _required_below(location: Location, problem: str) -> list[Location]:

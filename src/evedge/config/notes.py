@@ -32,11 +32,7 @@ def _clear_text(config: Config) -> Iterator[str]:
         yield f"mqtt.bind = {mqtt.bind}: passwords cross the network in the clear; tls_bind encrypts them"
     if mqtt.remote is not None and not mqtt.remote.tls and mqtt.password is not None:
         yield f"mqtt.url = {mqtt.remote}: the password crosses the network in the clear; mqtts:// encrypts it"
-    if (
-        kafka is not None
-        and kafka.security_protocol == "SASL_PLAINTEXT"
-        and kafka.sasl_mechanism in {"PLAIN", "OAUTHBEARER"}
-    ):
+    if kafka is not None and kafka.security_protocol == "SASL_PLAINTEXT" and kafka.sasl_mechanism == "PLAIN":
         yield "kafka.security_protocol = SASL_PLAINTEXT: the password crosses the network in the clear; use SASL_SSL"
 
 

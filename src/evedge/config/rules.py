@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from evedge.config.mistakes import Location
 from evedge.config.tree import Config, RechargePoint
-from evedge.config.values import Address, kafka_topic_problem
+from evedge.config.values import SASL_MECHANISMS, Address, kafka_topic_problem
 from evedge.core.topics import Leaf, OwnTopics, key_problem
 
 _POLL_KEYS = ("host", "port", "unit_id", "profile", "poll_interval_s", "timeout_s")
@@ -145,10 +145,11 @@ def _kafka_login(config: Config) -> Iterator[Finding]:
                     (protocol,),
                 )
     elif kafka.sasl_mechanism is None:
-        yield Finding(mechanism, "is missing", "PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER", (protocol,))
+        yield Finding(mechanism, "is missing", SASL_MECHANISMS, (protocol,))
+    elif kafka.sasl_mechanism == "OAUTHBEARER":  # a known key's known value, which links.kafka_settings cannot do yet
+        yield Finding(mechanism, "is not supported in this version", SASL_MECHANISMS, (protocol,))
     else:
-        needed = ("sasl_password",) if kafka.sasl_mechanism == "OAUTHBEARER" else ("sasl_username", "sasl_password")
-        for key in needed:
+        for key in ("sasl_username", "sasl_password"):
             if getattr(kafka, key) is None:
                 yield Finding(("kafka", key), f"is missing for {kafka.sasl_mechanism}", None, (protocol, mechanism))
     for key in ("ssl_ca_file", "ssl_cert_file", "ssl_key_file"):

@@ -1,101 +1,208 @@
-"""Where values come from: the file, over it the environment, and for secrets files of their own.
+"""Where values come from, as the sources that pydantic-settings joins in `Settings`: each gives what it knows.
 
-For one key the environment wins over the file. A secret is looked for as the value itself, then as `<key>_file`, then
-as a file named by its key (`kafka.sasl_password`) in `$CREDENTIALS_DIRECTORY`; the value and `<key>_file` side by side
-are a mistake, but one of them in the environment replaces both in the file. Relative paths, wherever they are given,
-start at the configuration file's directory.
+In the order in which they win: the environment, the file, the files that `<key>_file` names, and
+`$CREDENTIALS_DIRECTORY`. A source sees what those above it gave (`current_state`): so `sasl_password` or
+`sasl_password_file` in the environment replaces both in the file, and a credential is looked for only where nothing
+else gave the secret, in a table that is there. Relative paths, wherever they are given, start at the configuration
+file's directory.
+
+The library's own sources of these kinds are not used, because what we promise is stricter. EnvSettingsSource reads only
+`os.environ`, takes "yes" for true and "1_000" for a number, stops at the first list that is no JSON, and does not know
+the names it has no key for. TomlConfigSettingsSource passes over a file that is not there.
+NestedSecretsSettingsSource reads every file of the directory, strips spaces that may belong to a password, and would
+switch [kafka] on because its password is there.
 """
 
 from __future__ import annotations
 
-import json
-import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from evedge.config.mistakes import ConfigError, Data, Location, Mistake, nearest, quoted
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
+
+from evedge.config.environment import PREFIX, from_text, keys_below, nearest_variable, variables
+from evedge.config.files import SecretFileError, read_secret
+from evedge.config.mistakes import Data, Location, Mistake
 from evedge.config.schema import Key, Kind, keys
 from evedge.config.tree import Config, Section
 
-PREFIX = "EVEDGE__"
-_MAX_FILE_BYTES = 8 * 1_048_576
-_MAX_SECRET_BYTES = 65_536
-_TRUTHS = {"true": True, "1": True, "false": False, "0": False}
-
 
 @dataclass(slots=True)
-class Gathered:
-    """Plain data in the shape of the tree, which environment variable gave what, and what went wrong on the way.
+class Gathering:
+    """What a configuration is gathered from, and what its sources note on the way.
 
-    damaged: keys that would have a value if it could have been read; rules say nothing about them.
+    file: what the TOML file holds; base: its directory; environ: the environment. data: everything joined, as it went
+    into the tree. given_by: the variable that gave a value. damaged: keys that would have a value if it could have been
+    read; rules say nothing about them.
     """
 
-    data: dict[str, Data]
+    file: Mapping[str, Data]
+    base: Path
+    environ: Mapping[str, str]
+    data: dict[str, Data] = field(default_factory=dict)
     given_by: dict[Location, str] = field(default_factory=dict)
     mistakes: list[Mistake] = field(default_factory=list)
     damaged: set[Location] = field(default_factory=set)
 
 
-def read_toml(path: Path) -> dict[str, Data]:
-    """The file as plain data. Raises ConfigError with one line."""
-    name = str(path) if str(path).isprintable() else quoted(str(path))
+class Source(PydanticBaseSettingsSource):
+    """One of our sources. It gives the whole tree at once, and notes what is wrong instead of stopping there."""
 
-    def refuse(what: str) -> ConfigError:
-        return ConfigError([Mistake((), what, source=name)])
+    def __init__(self, settings_cls: type[BaseSettings], gathering: Gathering) -> None:
+        super().__init__(settings_cls)
+        self.gathering = gathering
 
-    try:
-        with path.open("rb") as file:
-            raw = file.read(_MAX_FILE_BYTES + 1)
-    except FileNotFoundError:
-        raise refuse("does not exist") from None
-    except IsADirectoryError:
-        raise refuse("is a directory; name the file in it") from None
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise refuse(f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    if len(raw) > _MAX_FILE_BYTES:
-        raise refuse(f"is larger than {_MAX_FILE_BYTES} bytes")
-    try:
-        return tomllib.loads(raw.decode("utf-8-sig"))  # with a byte order mark where an editor wrote one
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise refuse(f"line {line}: is not UTF-8") from None
-    except tomllib.TOMLDecodeError as error:
-        raise refuse(_toml_problem(str(error))) from None
-    except RecursionError:
-        raise refuse("is nested too deep") from None
-    except ValueError:
-        raise refuse("is not TOML: a number has too many digits") from None
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[None, str, bool]:  # noqa: ARG002
+        """The library wants it in every source and calls it in none that answers for all fields at once."""
+        return None, field_name, False
+
+    def note(self, location: Location, what: str, allowed: str | None = None, source: str | None = None) -> None:
+        self.gathering.mistakes.append(Mistake(location, what, allowed=allowed, source=source))
+
+    def resolved(self, value: Data, key: Key) -> Data:
+        """A relative path as an absolute one; anything else as it is."""
+        if not isinstance(value, str) or not value:
+            return value
+        is_profile_file = key.name == "profile" and ("/" in value or value.endswith(".toml"))
+        return str(self.gathering.base / value) if key.type is Path or is_profile_file else value
+
+    def secret(self, location: Location, file: Path, named_by: Location, source: str | None) -> str | None:
+        """What a secret's file holds; None, and a mistake, when it cannot be read."""
+        try:
+            return read_secret(file)
+        except SecretFileError as error:
+            self.gathering.damaged.add(location)
+            self.note(named_by, str(error), source=source)
+            return None
+
+    def secret_beside(self, location: Location, values: Mapping[str, Data]) -> str | None:
+        """What the file named by `<key>_file` holds, for the secret at `location` in the table `values`."""
+        name = str(location[-1])
+        file = values.get(f"{name}_file")
+        if file is None:
+            return None
+        named_by = (*location[:-1], f"{name}_file")
+        source = self.gathering.given_by.get(named_by)
+        if name in values:
+            self.note(named_by, f"stands beside {name}", "one of the two", source)
+            return None
+        return self.secret(location, Path(file), named_by, source) if isinstance(file, str) else None
 
 
-def _toml_problem(message: str) -> str:
-    """`Invalid value (at line 3, column 5)` to `line 3, column 5: invalid value`."""
-    match = re.fullmatch(r"(.*) \(at (line \d+, column \d+|end of document)\)", message, re.DOTALL)
-    if match is None:
-        return f"is not TOML: {quoted(message)}"
-    what = "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in match[1])
-    return f"{match[2]}: is not TOML: {what[:1].lower()}{what[1:]}"
+class Environment(Source):
+    """`EVEDGE__SECTION__KEY`, in any case. A name that stands for no key is a mistake, at every level."""
+
+    def __call__(self) -> dict[str, Data]:
+        named = self._named()
+        values: dict[str, Data] = {}
+        for location, (name, key) in named.items():
+            secret = (*location[:-1], str(location[-1]).removesuffix("_file"))
+            if secret != location and secret in named:
+                self.note(location, f"stands beside {named[secret][0]}", "one of the two", name)
+                continue
+            _put(values, location, self.resolved(from_text(self.gathering.environ[name], key.kind), key))
+            self.gathering.given_by[location] = name
+        return values
+
+    def _named(self) -> dict[Location, tuple[str, Key]]:
+        """Each key that is given, with its variable."""
+        known = variables()
+        named: dict[Location, tuple[str, Key]] = {}
+        for name in sorted(name for name in self.gathering.environ if name.upper().startswith(PREFIX)):
+            if name.upper() not in known:
+                close = nearest_variable(name, known)
+                what = "names no key of the configuration"
+                self.gathering.mistakes.append(Mistake((), what, suggestion=close, source=name))
+                continue
+            location, key = known[name.upper()]
+            if key.kind is Kind.TABLE:
+                example = next(keys_below(name, known), "the file")
+                self.note(location, "names a table", f"one key of it, such as {example}", name)
+            elif key.kind is Kind.TABLES:
+                self.note(location, "names a list of tables, which only the file can give", source=name)
+            elif location in named:
+                self.note(location, f"is given as {named[location][0]} too", source=name)
+            else:
+                named[location] = (name, key)
+        return named
 
 
-def gather(data: Mapping[str, Data], base: Path, environ: Mapping[str, str]) -> Gathered:
-    """Everything that is given for a configuration whose file stands in `base` and holds `data`."""
-    gathered = Gathered(copy_table(data))
-    _add_environment(gathered, environ)
-    credentials = environ.get("CREDENTIALS_DIRECTORY")
-    for location, table, values in list(_tables(gathered.data)):
-        for key in keys(table).values():
-            _resolve_path(values, key, base)
-        in_list = any(isinstance(part, int) for part in location)
-        for key in keys(table).values():
-            if credentials and not in_list and _takes_credential(key, values):
-                _add_credential(gathered, (*location, key.name), key, values, Path(credentials))
-            if key.kind is Kind.SECRET:
-                _add_secret_file(gathered, (*location, key.name), values)
-    return gathered
+class TomlFile(Source):
+    """What the configuration file holds, without the secrets that the environment replaces.
+
+    The library joins tables and takes lists as wholes, so a lower source cannot add to a table in a list: the secrets
+    of those are read here.
+    """
+
+    def __call__(self) -> dict[str, Data]:
+        data = copy_table(self.gathering.file)
+        for location, table, values in _tables(data):
+            above = _table_in(self.current_state, location)
+            for key in keys(table).values():
+                at = (*location, key.name)
+                if key.kind is Kind.SECRET and above.keys() & {key.name, f"{key.name}_file"}:
+                    values.pop(key.name, None)
+                    values.pop(f"{key.name}_file", None)
+                elif key.kind is Kind.TABLE and key.name in above and not isinstance(values.get(key.name, {}), dict):
+                    # joined, the environment's part of this table would hide that the file has no table there
+                    self.note(at, "is not a table")
+                    self.gathering.damaged.add(at)
+                elif key.name in values:
+                    values[key.name] = self.resolved(values[key.name], key)
+            if _is_in_list(location):
+                values.update(_secrets(self, location, table, values))
+        return data
+
+
+class SecretFiles(Source):
+    """The secrets in the files that `<key>_file` names, wherever that was given."""
+
+    def __call__(self) -> dict[str, Data]:
+        found: dict[str, Data] = {}
+        for location, table, values in _tables(self.current_state):
+            if not _is_in_list(location):
+                for name, text in _secrets(self, location, table, values).items():
+                    _put(found, (*location, name), text)
+        return found
+
+
+class Credentials(Source):
+    """Files of `$CREDENTIALS_DIRECTORY` (systemd's LoadCredential=), each named by its key: `kafka.sasl_password`.
+
+    For secrets, and for the paths of private keys. They complete a table that is given, and switch none on.
+    """
+
+    def __call__(self) -> dict[str, Data]:
+        found: dict[str, Data] = {}
+        directory = self.gathering.environ.get("CREDENTIALS_DIRECTORY")
+        if not directory:
+            return found
+        for location, table, values in _tables(self.current_state):
+            for key in keys(table).values():
+                at = (*location, key.name)
+                file = Path(directory) / ".".join(map(str, at))
+                if _is_in_list(at) or not _takes_credential(key, values) or not file.exists():
+                    continue
+                given_by = f"$CREDENTIALS_DIRECTORY/{file.name}"
+                value = str(file) if key.type is Path else self.secret(at, file, at, given_by)
+                if value is not None:
+                    _put(found, at, value)
+        return found
+
+
+class Joined(Source):
+    """The last one: gives nothing, and notes what all the others together gave, for the messages about it."""
+
+    def __call__(self) -> dict[str, Data]:
+        self.gathering.data = self.current_state
+        return {}
 
 
 def copy_table(value: Mapping[str, Data]) -> dict[str, Data]:
+    """A copy, also of all tables and lists in it."""
+
     def copy(item: Data) -> Data:
         if isinstance(item, dict):
             return {name: copy(inner) for name, inner in item.items()}
@@ -122,179 +229,34 @@ def _tables(data: dict[str, Data]) -> Iterator[tuple[Location, type[Section], di
                 pending += [((*location, key.name, index), key.table, item) for index, item in enumerate(inner)]
 
 
-# The environment
+def _table_in(data: Data, location: Location) -> Mapping[str, Data]:
+    """The table at a location; an empty one where there is none."""
+    for part in location:
+        data = data.get(part, {}) if isinstance(data, dict) and isinstance(part, str) else {}
+    return data if isinstance(data, dict) else {}
 
 
-def variables() -> dict[str, tuple[Location, Key]]:
-    """Every variable that can be given, with what it stands for."""
-    found: dict[str, tuple[Location, Key]] = {}
-
-    def walk(at: tuple[str, ...], table: type[Section]) -> None:
-        for key in keys(table).values():
-            location = (*at, key.name)
-            found[PREFIX + "__".join(location).upper()] = (location, key)
-            if key.kind is Kind.TABLE and key.table is not None:
-                walk(location, key.table)
-
-    walk((), Config)
-    return found
+def _put(data: dict[str, Data], location: Location, value: Data) -> None:
+    *tables, name = map(str, location)
+    for table in tables:
+        inner = data.setdefault(table, {})
+        assert isinstance(inner, dict)  # noqa: S101 -- a source puts values under tables only
+        data = inner
+    data[name] = value
 
 
-def _add_environment(gathered: Gathered, environ: Mapping[str, str]) -> None:
-    known = variables()
-    names = sorted(name for name in environ if name.upper().startswith(PREFIX))
-    given: dict[Location, str] = {}
-    for name in names:
-        if name.upper() not in known:
-            close = nearest_variable(name, known)
-            gathered.mistakes.append(Mistake((), "names no key of the configuration", suggestion=close, source=name))
-            continue
-        location, key = known[name.upper()]
-        if key.kind in {Kind.TABLE, Kind.TABLES}:
-            what = "names a table" if key.kind is Kind.TABLE else "names a list of tables, which only the file can give"
-            allowed = f"one key of it, such as {next(iter(_keys_below(name, known)), 'the file')}"
-            gathered.mistakes.append(
-                Mistake(location, what, allowed=allowed if key.kind is Kind.TABLE else None, source=name)
-            )
-            continue
-        if location in given:
-            gathered.mistakes.append(Mistake(location, f"is given as {given[location]} too", source=name))
-            continue
-        given[location] = name
-        _set(gathered, location, key, environ[name], name)
-    for location, name in given.items():
-        partner = _partner(location)
-        if partner in given and str(location[-1]).endswith("_file"):
-            gathered.mistakes.append(
-                Mistake(location, f"stands beside {given[partner]}", allowed="one of the two", source=name)
-            )
-        if partner not in given or str(partner[-1]).endswith("_file"):
-            _delete(gathered.data, partner)
+def _is_in_list(location: Location) -> bool:
+    return any(isinstance(part, int) for part in location)
 
 
-def nearest_variable(name: str, known: Mapping[str, object]) -> str | None:
-    """The variable that was probably meant, in capitals as they are documented."""
-    close = nearest(name[len(PREFIX) :], [variable[len(PREFIX) :].casefold() for variable in known])
-    return None if close is None else PREFIX + close.upper()
-
-
-def _keys_below(name: str, known: Mapping[str, object]) -> Iterator[str]:
-    return (variable for variable in known if variable.startswith(name.upper() + "__"))
-
-
-def _set(gathered: Gathered, location: Location, key: Key, text: str, name: str) -> None:
-    table: Data = gathered.data
-    for part in location[:-1]:
-        if not isinstance(table, dict):
-            return  # the file has something else there, which is a mistake of its own
-        table = table.setdefault(str(part), {})
-    if isinstance(table, dict):
-        table[key.name] = from_text(text, key.kind)
-        gathered.given_by[location] = name
-
-
-def _delete(data: dict[str, Data], location: Location) -> None:
-    table: Data = data
-    for part in location[:-1]:
-        table = table.get(str(part), {}) if isinstance(table, dict) else {}
-    if isinstance(table, dict):
-        table.pop(str(location[-1]), None)
-
-
-def _partner(location: Location) -> Location:
-    """`sasl_password` for `sasl_password_file`, and the other way round."""
-    name = str(location[-1])
-    return (*location[:-1], name.removesuffix("_file") if name.endswith("_file") else f"{name}_file")
-
-
-def from_text(text: str, kind: Kind) -> Data:
-    """What a variable's text means for a key of this kind; the text itself, to be refused, where it means nothing."""
-    if kind is Kind.WHOLE and re.fullmatch(r"[+-]?[0-9]{1,18}", text):
-        return int(text)
-    if kind is Kind.NUMBER and re.fullmatch(r"[+-]?[0-9]{1,18}(\.[0-9]{0,18})?", text):
-        return float(text)
-    if kind is Kind.TRUTH:
-        return _TRUTHS.get(text.casefold(), text)
-    if kind is Kind.LIST:
-        if text.lstrip().startswith("["):
-            try:
-                items = json.loads(text)
-            except (ValueError, RecursionError):
-                return text
-            return items if isinstance(items, list) else text
-        return [item.strip() for item in text.split(",")] if text.strip() else []
-    return text
-
-
-# Files
-
-
-def _resolve_path(values: dict[str, Data], key: Key, base: Path) -> None:
-    value = values.get(key.name)
-    if not isinstance(value, str) or not value:
-        return
-    is_profile_file = key.name == "profile" and ("/" in value or value.endswith(".toml"))
-    if key.type is Path or is_profile_file:
-        values[key.name] = str(base / value)
+def _secrets(source: Source, location: Location, table: type[Section], values: Mapping[str, Data]) -> dict[str, Data]:
+    """The secrets of one table that stand in files of their own."""
+    names = [key.name for key in keys(table).values() if key.kind is Kind.SECRET]
+    found = {name: source.secret_beside((*location, name), values) for name in names}
+    return {name: text for name, text in found.items() if text is not None}
 
 
 def _takes_credential(key: Key, values: Mapping[str, Data]) -> bool:
     if key.kind is Kind.SECRET:
         return key.name not in values and f"{key.name}_file" not in values
     return key.type is Path and key.name.endswith("key_file") and key.name not in values
-
-
-def _add_credential(
-    gathered: Gathered, location: Location, key: Key, values: dict[str, Data], credentials: Path
-) -> None:
-    file = credentials / ".".join(map(str, location))
-    if not file.exists():
-        return
-    if key.type is Path:
-        values[key.name] = str(file)
-    else:
-        _read_secret(
-            gathered, location, values, file, Mistake(location, "", source=f"$CREDENTIALS_DIRECTORY/{file.name}")
-        )
-
-
-def _add_secret_file(gathered: Gathered, location: Location, values: dict[str, Data]) -> None:
-    name = str(location[-1])
-    file = values.get(f"{name}_file")
-    if file is None:
-        return
-    at = (*location[:-1], f"{name}_file")
-    source = gathered.given_by.get(at)
-    if name in values:
-        gathered.mistakes.append(Mistake(at, f"stands beside {name}", allowed="one of the two", source=source))
-        return
-    if isinstance(file, str):
-        _read_secret(gathered, location, values, Path(file), Mistake(at, "", source=source))
-
-
-def _read_secret(gathered: Gathered, location: Location, values: dict[str, Data], file: Path, mistake: Mistake) -> None:
-    """The file's text without its last line break. Mistakes name the file only by its key: it might be a password."""
-    what: str | None = None
-    try:
-        with file.open("rb") as opened:
-            raw = opened.read(_MAX_SECRET_BYTES + 1)
-        if len(raw) > _MAX_SECRET_BYTES:
-            what = f"names a file of more than {_MAX_SECRET_BYTES} bytes"
-        else:
-            values[str(location[-1])] = raw.decode().removesuffix("\n").removesuffix("\r")
-    except UnicodeDecodeError:
-        what = "names a file that is not UTF-8 text"
-    except (OSError, ValueError) as error:
-        what = f"cannot be read: {getattr(error, 'strerror', None) or 'is no file name'}"
-    if what is not None:
-        gathered.damaged.add(location)
-        gathered.mistakes.append(Mistake(mistake.location, what, source=mistake.source))
-
-
-def unreadable(path: Path) -> str | None:
-    """Why a file that the configuration names cannot be read; None when it can."""
-    try:
-        path.open("rb").close()
-    except (OSError, ValueError) as error:
-        return f"cannot be read: {getattr(error, 'strerror', None) or 'is no file name'}"
-    return None

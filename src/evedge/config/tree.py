@@ -26,6 +26,7 @@ from evedge.config.values import (
     Port,
     PublicKey,
     RemoteBroker,
+    SaslMechanism,
     Secret,
     Server,
     Text,
@@ -135,10 +136,9 @@ class Kafka(Section):
 
     bootstrap_servers: Annotated[tuple[Server, ...], Field(strict=False, min_length=1)] = ("127.0.0.1:9092",)
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] | None = None
+    sasl_mechanism: SaslMechanism | None = None
     sasl_username: Text | None = None
     sasl_password: Secret | None = None
-    """With OAUTHBEARER: the token."""
     sasl_password_file: FilePath | None = None
     ssl_ca_file: FilePath | None = None
     ssl_cert_file: FilePath | None = None

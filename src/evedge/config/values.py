@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
@@ -25,6 +25,8 @@ _KAFKA_TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
 _PHASES = re.compile(r"(L[123]){1,3}")
 _PHC = re.compile(r"\$argon2(?:id|i|d)\$v=19\$m=(\d{1,10}),t=(\d{1,5}),p=(\d{1,5})\$([A-Za-z0-9+/]+)\$([A-Za-z0-9+/]+)")
+SASL_MECHANISMS = "PLAIN, SCRAM-SHA-256, SCRAM-SHA-512"
+"""The ones this version can do."""
 _MAX_ARGON2_KIB = 1_048_576  # whoever writes a hash must not be able to make a login take the machine's memory
 
 
@@ -253,5 +255,8 @@ Secret: TypeAlias = Annotated[SecretStr, AfterValidator(_not_empty), Allowed("te
 PasswordHash: TypeAlias = Annotated[SecretStr, AfterValidator(_hash_problem), Allowed("$argon2id$v=19$m=…,t=…,p=…$…$…")]
 PublicKey: TypeAlias = Annotated[str, _check(_public_key_problem), Allowed("an Ed25519 public key: 32 bytes in base64")]
 FilePath: TypeAlias = Annotated[Path, Field(strict=False), Allowed("a path, relative to the configuration file")]
+SaslMechanism: TypeAlias = Annotated[
+    Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"], Allowed(SASL_MECHANISMS)
+]
 Port: TypeAlias = Annotated[int, Field(ge=1, le=65535), Allowed("a port from 1 to 65535")]
 UnitId: TypeAlias = Annotated[int, Field(ge=0, le=255), Allowed("a whole number from 0 to 255")]
