@@ -24,7 +24,7 @@ def front_settings(config: Config) -> FrontSettings:
     """What the MQTT front obeys."""
     mqtt = config.mqtt
     return FrontSettings(
-        bind=str(mqtt.bind),
+        bind=None if mqtt.bind is None else str(mqtt.bind),
         allow_anonymous=mqtt.allow_anonymous,
         max_packet_bytes=mqtt.max_packet_bytes,
         max_clients=mqtt.max_clients,
