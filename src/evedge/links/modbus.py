@@ -23,7 +23,7 @@ import re
 import socket
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
 from pymodbus import ModbusException as PymodbusError
 from pymodbus.client import AsyncModbusTcpClient
@@ -215,7 +215,7 @@ class _Connection:
             return
         self.alive = False
         self._broken = reason
-        transport = self._client.ctx.transport
+        transport = cast(asyncio.Transport | None, self._client.ctx.transport)
         self._client.close()
         if transport is not None:
             transport.abort()  # nothing is worth sending any more; a close would wait for a dead peer to take it
