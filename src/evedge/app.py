@@ -41,6 +41,7 @@ from evedge.core.profile import Profile
 from evedge.flows.clock import SystemClock
 from evedge.flows.commander import Commander
 from evedge.flows.forwarder import Forwarder
+from evedge.flows.housekeeping import Housekeeping
 from evedge.flows.intake import Intake
 from evedge.flows.lives import Lives
 from evedge.flows.poller import Device, Poller
@@ -48,14 +49,19 @@ from evedge.flows.presence import AgentPresence
 from evedge.flows.reconciler import Reconciler
 from evedge.flows.reporter import Reporter
 from evedge.flows.supervise import supervised
+from evedge.flows.watchdog import feed_watchdog
 from evedge.links.broker import Router
 from evedge.links.journal import Journal
 from evedge.links.kafka_consumer import KafkaConsumer
 from evedge.links.kafka_producer import KafkaProducer
 from evedge.links.lock import StateLock
+from evedge.links.machine import Machine
 from evedge.links.mqtt_front import MqttFront
 from evedge.links.state import State
 from evedge.links.systemd import Systemd
+from evedge.snapshot import Snapshot
+from evedge.web.control import ControlServer
+from evedge.web.server import WebServer
 
 log = structlog.get_logger()
 
@@ -116,6 +122,7 @@ class Gateway:
                     self._tell_ready(parts)
                     await signals.stop.wait()
                     stack.enter_context(_overrun_guard())
+                    parts.snapshot.not_ready = "it is stopping"
                     self._systemd.stopping()
                     log.info("gateway_stopping")
                     await _cancel(sources)
@@ -214,6 +221,39 @@ class Gateway:
                 counters=counters,
             )
         )
+        housekeeping = Housekeeping(
+            gateway=config.gateway.id,
+            journal=journal,
+            disks={"journal": journal.database, "state": state.database},
+            producer=producer,
+            machine=Machine(directory),
+            reports=reporter,
+            clock=clock,
+            mqtt_clients=lambda: counters.clients,
+        )
+        snapshot = Snapshot(
+            config=config,
+            profiles=self._profiles,
+            clock=clock,
+            reporter=reporter,
+            journal=journal,
+            state=state,
+            lives=lives,
+            housekeeping=housekeeping,
+            pollers=pollers,
+            reconcilers=reconcilers,
+            mqtt=counters,
+            mqtt_address=lambda: self._mqtt_address(front),
+            producer=producer,
+            forwarder=forwarder,
+            not_ready="it is starting",
+        )
+        await stack.enter_async_context(ControlServer(directory, snapshot))
+        web = None
+        if config.web.bind is not None:
+            web = await stack.enter_async_context(
+                WebServer(config.web.bind.host, config.web.bind.port, snapshot, allowed_hosts=config.web.allowed_hosts)
+            )
         return _Parts(
             state=state,
             journal=journal,
@@ -228,6 +268,9 @@ class Gateway:
             consumer=consumer,
             forwarder=forwarder,
             front=front,
+            housekeeping=housekeeping,
+            snapshot=snapshot,
+            web=web,
         )
 
     async def _reconcilers(
@@ -278,7 +321,10 @@ class Gateway:
         )
 
     def _start_others(self, parts: _Parts, tasks: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
-        started = []
+        started = [
+            tasks.create_task(parts.housekeeping.run(), name="housekeeping"),
+            tasks.create_task(feed_watchdog(self._systemd, parts.snapshot.stalled), name="watchdog"),
+        ]
         if parts.forwarder is not None:
             started.append(tasks.create_task(parts.forwarder.run(), name="forwarder"))
         return started
@@ -300,7 +346,11 @@ class Gateway:
                 "site.max_current_a is configured, and this version does not enforce it",
                 severity=Severity.ERROR,
             )
-        addresses = Addresses(mqtt=self._mqtt_address(parts.front), web=None)
+        addresses = Addresses(
+            mqtt=self._mqtt_address(parts.front),
+            web=None if parts.web is None else f"http://{parts.web.address}/",
+        )
+        parts.snapshot.not_ready = None
         self._systemd.ready(f"{len(self._config.recharge_points)} recharge points, MQTT on {addresses.mqtt}")
         log.info(
             "gateway_started",
@@ -356,6 +406,9 @@ class _Parts:
     consumer: KafkaConsumer | None
     forwarder: Forwarder | None
     front: MqttFront
+    housekeeping: Housekeeping
+    snapshot: Snapshot
+    web: WebServer | None
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:

@@ -109,21 +109,10 @@ class Snapshot:
         for name, database in (("journal", self.journal.database), ("state", self.state.database)):
             if database.trouble is not None:
                 return f"the {name} cannot be written: {database.trouble}"
-        return self._stalled()
+        return self.stalled()
 
-    # For `evedge journal`.
-
-    def journal_stat(self) -> JournalStat:
-        """What waits, by topic."""
-        return JournalStat(running=True, journal=self._journal(), queues=queues_of(self.journal.lanes()))
-
-    async def dead_letters(self) -> list[Letter]:
-        """What could not be delivered, oldest first. Raises Outage where the file cannot be read."""
-        return letters_of(await self.journal.dead_letters())
-
-    # Inside.
-
-    def _stalled(self) -> str | None:
+    def stalled(self) -> str | None:
+        """What makes no progress, None when all does: what systemd's watchdog asks. A full disk is no reason."""
         now_s = self.clock.monotonic_s()
         timeouts_s = self._timeouts_s()
         for poller in self.pollers:
@@ -136,6 +125,18 @@ class Snapshot:
             return f"housekeeping has made no progress for {silent_s:.0f} s"
         lag_s = self.housekeeping.lag.largest_s
         return f"the event loop was held up for {lag_s:.1f} s" if lag_s > BLOCKED_S else None
+
+    # For `evedge journal`.
+
+    def journal_stat(self) -> JournalStat:
+        """What waits, by topic."""
+        return JournalStat(running=True, journal=self._journal(), queues=queues_of(self.journal.lanes()))
+
+    async def dead_letters(self) -> list[Letter]:
+        """What could not be delivered, oldest first. Raises Outage where the file cannot be read."""
+        return letters_of(await self.journal.dead_letters())
+
+    # Inside.
 
     def _timeouts_s(self) -> dict[str, float]:
         return {
