@@ -1,5 +1,6 @@
 """The socket that `evedge journal` asks."""
 
+import asyncio
 import json
 import socket
 import stat
@@ -7,9 +8,10 @@ import stat
 import pytest
 from aiohttp import ClientSession, UnixConnector
 
-from evedge.core.errors import Outage, Refused, UsageError
+from evedge.cli.http_get import get_socket
+from evedge.core.errors import Outage, Refused
 from evedge.core.status import JournalStat, Letter
-from evedge.web.control import MAX_PATH_BYTES, ControlServer
+from evedge.web.control import ControlServer
 from evedge.web.control_names import DEAD_LETTERS_PATH, STAT_PATH
 from status_example import STATUS
 
@@ -84,12 +86,14 @@ async def test_a_file_that_is_no_socket_is_left_alone(tmp_path):
     assert path.read_text() == "precious"
 
 
-async def test_a_path_that_is_too_long_is_one_clear_line(tmp_path):
-    deep = tmp_path / ("x" * MAX_PATH_BYTES)
-    deep.mkdir()
-    with pytest.raises(UsageError, match=r"^gateway.state_dir is too long: .*control.sock has \d+ bytes"):
-        async with ControlServer(deep, Source()):
-            pass
+async def test_a_deep_state_dir_can_be_asked_too(tmp_path):
+    deep = tmp_path / ("x" * 120) / ("y" * 120)
+    deep.mkdir(parents=True)
+    async with ControlServer(deep, Source()) as server:
+        assert stat.S_IMODE(server.path.stat().st_mode) == 0o600
+        body = await asyncio.to_thread(get_socket, server.path, STAT_PATH)
+    assert json.loads(body)["running"] is True
+    assert not server.path.exists()
 
 
 async def test_a_directory_that_is_not_there_is_one_clear_line(tmp_path):

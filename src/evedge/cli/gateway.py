@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import resource
 import signal
 from pathlib import Path
 
@@ -23,7 +25,16 @@ def run_gateway(path: Path) -> int:
     """The exit status: 0 after a clean stop, 1 after trouble. Raises UsageError for a configuration that is wrong."""
     config = load(path, rules=[profile_rule])
     logs.configure(config.log.level, config.log.format)
+    _allow_sockets()
     return run_in_loop(_serve(path, config))
+
+
+def _allow_sockets() -> None:
+    """As many open files as the system grants: the usual 1024 are fewer than `mqtt.max_clients` and its strangers."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def _serve(path: Path, config: Config) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import os
 import socket
 from pathlib import Path
 from typing import TypeVar
@@ -12,6 +11,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from evedge.core.errors import EvedgeError, Outage, Refused, UsageError
+from evedge.web.control_names import short_path
 
 T = TypeVar("T")
 DEADLINE_S = 5.0
@@ -78,4 +78,5 @@ class _SocketConnection(http.client.HTTPConnection):
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
-        self.sock.connect(os.fspath(self._path))
+        with short_path(self._path) as name:
+            self.sock.connect(name)

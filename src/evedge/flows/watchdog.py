@@ -25,7 +25,7 @@ async def feed_watchdog(
     *,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> None:
-    """Until cancelled; returns at once where nobody watches. `stalled` says what makes no progress, None when all does."""
+    """Until cancelled; at once where nobody watches. `stalled` says what makes no progress, None when all does."""
     if systemd.watchdog_s is None:
         return
     told: str | None = None

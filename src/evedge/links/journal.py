@@ -13,7 +13,8 @@ Invariants:
 - Numbers only grow, over restarts too; a lane gives its records in the order of their numbers.
 - A row goes only after Kafka confirmed its record or it was dropped.
 - What waits is at most `max_bytes` (keys, headers, values): beyond it durable accepts wait or the oldest are dropped,
-  as `when_full` says, and volatile records are dropped.
+  as `when_full` says, and volatile records are dropped. One accept that is larger than all of `max_bytes` is let into
+  an empty journal, or it would wait for ever and everything behind it.
 
 Does not know Kafka, MQTT or what a record means.
 """
@@ -21,7 +22,7 @@ Does not know Kafka, MQTT or what a record means.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -29,8 +30,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import structlog
+
 from evedge.core.cloudevents import COUNTER_BITS
-from evedge.core.errors import EvedgeError
+from evedge.core.errors import EvedgeError, Outage
 from evedge.core.lanes import DeadLetter, DropReason, LaneCounts, WhenFull
 from evedge.core.model import Record
 from evedge.links.database import Database, Row, Statement, typed
@@ -44,10 +47,13 @@ from evedge.links.journal_rows import (
     INSERT_DEAD,
     INSERT_RECEIVED,
     LOAD,
+    LOAD_FLOOR,
     LOAD_RECEIVED,
+    MAX_DEAD_LETTER_BYTES,
     MAX_DEAD_LETTERS,
     PAGE,
     SCHEMA,
+    SET_FLOOR,
     TRIM_DEAD,
     dead_letter_of,
     dead_letter_row,
@@ -55,13 +61,18 @@ from evedge.links.journal_rows import (
     record_row,
 )
 
+log = structlog.get_logger()
+
 HEAD_BYTES = 4 * 1024 * 1024
 HEAD_RECORDS = 8192
 MAX_UNWRITTEN_BYTES = 16 * 1024 * 1024
 
 
 class _Lane:
-    """One lane's queue. `behind_from` is the first number that is on disk only; None: nothing is."""
+    """One lane's queue. `behind_from` is the first number that is on disk only; None: nothing is.
+
+    spilled: the numbers of volatile records in memory that have a row.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -74,10 +85,7 @@ class _Lane:
         self.spilled: set[int] = set()
         self.bytes = 0
         self.filled = asyncio.Event()
-
-    @property
-    def full(self) -> bool:
-        return self.head_bytes >= HEAD_BYTES or len(self.head) >= HEAD_RECORDS
+        self.filling = asyncio.Lock()
 
     def push(self, record: Record) -> None:
         self.head.append(record)
@@ -91,23 +99,49 @@ class _Lane:
             self.filled.clear()
         return record
 
+    def put_back(self, records: Sequence[Record]) -> None:
+        """`records` are in the order of their numbers; what is in the head already may be older than some of them."""
+        if self.head and records and records[-1].number > self.head[0].number:
+            self.head = deque(sorted((*records, *self.head), key=_number))
+        else:
+            self.head.extendleft(reversed(records))
+        self.head_bytes += sum(record.size for record in records)
+        if self.head:
+            self.filled.set()
+
     def has_row(self, record: Record) -> bool:
         return record.durable or record.number in self.spilled
 
 
 class Journal:
-    """An async context manager: inside, the file is open and what an earlier run left is known and waiting."""
+    """An async context manager: inside, the file is open and what an earlier run left is known and waiting.
 
-    def __init__(self, path: Path, *, max_bytes: int, when_full: WhenFull = WhenFull.BLOCK) -> None:
+    head_records and head_bytes: how much of each lane is in memory before the rest goes to disk only.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        max_bytes: int,
+        when_full: WhenFull = WhenFull.BLOCK,
+        head_records: int = HEAD_RECORDS,
+        head_bytes: int = HEAD_BYTES,
+    ) -> None:
         self.max_bytes = max_bytes
         self.when_full = when_full
         self.bytes = 0
         self.database = Database(path, schema=SCHEMA, version=FORMAT)
+        self._head_records = head_records
+        self._head_bytes = head_bytes
         self._lanes: dict[str, _Lane] = {}
         self._number = 0
         self._received: dict[str, set[int]] = {}
         self._held: deque[tuple[Sequence[Record], Sequence[tuple[str, int]], asyncio.Future[None]]] = deque()
         self._unwritten_bytes = 0
+        self._unwritten: dict[asyncio.Future[None], Sequence[Record]] = {}  # volatile ones on their way to disk
+        self._fills: set[asyncio.Task[None]] = set()
+        self._closed = False
 
     def __repr__(self) -> str:
         waiting = sum(lane.counts.waiting for lane in self._lanes.values())
@@ -128,12 +162,28 @@ class Journal:
         await self.close()
 
     async def close(self) -> None:
-        """Put every record that waits on disk and close the file. May be called twice."""
-        self.spill()
+        """Put every record that waits on disk and close the file. May be called twice.
+
+        What was held back for lack of room fails with Outage: nobody may promise it.
+        """
+        if self._closed:
+            await self.database.close()
+            return
+        self._closed = True
         for _, _, done in self._held:
-            done.cancel()
+            if not done.done():
+                done.set_exception(Outage("the journal closes before it had room"))
+                done.exception()  # its publisher may be gone
         self._held.clear()
+        await asyncio.gather(*self._fills, return_exceptions=True)
+        self._spill()
         await self.database.close()
+        for done, records in self._unwritten.items():
+            if not done.done() or done.cancelled() or done.exception() is not None:
+                for record in records:
+                    self._lane(record.lane).counts.dropped[DropReason.DISK] += 1
+                log.error("records_lost", count=len(records), reason="the disk did not take them before the stop")
+        self._unwritten.clear()
 
     async def _load(self) -> None:
         lanes = await self.database.read(LOAD)
@@ -145,6 +195,8 @@ class Journal:
             lane.filled.set()
             self.bytes += size
             self._number = max(self._number, last)
+        for (floor,) in typed(await self.database.read(LOAD_FLOOR), tuple[int]):
+            self._number = max(self._number, floor)
         received = await self.database.read(LOAD_RECEIVED)
         for client_id, packet_id in typed(received, tuple[str, int]):
             self._received.setdefault(client_id, set()).add(packet_id)
@@ -155,10 +207,14 @@ class Journal:
         return self._number
 
     def start_epoch(self, epoch: int) -> None:
-        """Numbers go on from this epoch's first. Raises ValueError for one that is not beyond all that was given."""
+        """Numbers go on from this epoch's first. Raises ValueError for one that is not beyond all that was given.
+
+        The epoch is kept here too, so that none comes twice while either of the two files is there.
+        """
         if epoch << COUNTER_BITS <= self._number:
             raise ValueError(f"epoch {epoch} is not beyond number {self._number}")
         self._number = epoch << COUNTER_BITS
+        self.database.write(Statement(SET_FLOOR, [(self._number,)]))
 
     # Accepting.
 
@@ -171,11 +227,9 @@ class Journal:
         when the journal closes first.
         """
         durable = bool(received) or any(record.durable for record in records)
-        if self._held or not self._make_room(sum(record.size for record in records)):
+        if self._closed or self._held or not self._make_room(sum(record.size for record in records)):
             if durable:
-                done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-                self._held.append((records, received, done))
-                return done
+                return self._hold(records, received)
             for record in records:
                 lane = self._lane(record.lane)
                 lane.counts.accepted += 1
@@ -183,37 +237,76 @@ class Journal:
             return None
         return self._keep(records, received)
 
+    def _hold(self, records: Sequence[Record], received: Sequence[tuple[str, int]]) -> asyncio.Future[None]:
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self._closed:
+            done.set_exception(Outage("the journal is closed"))
+            done.exception()  # as above
+        else:
+            self._held.append((records, received, done))
+        return done
+
     def _make_room(self, size: int) -> bool:
-        if self.bytes + size <= self.max_bytes:
+        """Whether `size` more bytes may come in; the oldest records may go for it."""
+        too_much = self.bytes + size - self.max_bytes
+        if too_much <= 0 or not self.bytes:
             return True
-        if self.when_full is WhenFull.DROP_OLDEST:
-            while self.bytes + size > self.max_bytes:
-                largest = max(self._lanes.values(), key=lambda lane: lane.bytes)
-                if not largest.head:
-                    return False  # its oldest are on disk; they drop as soon as they are read
-                self._forget(largest, [largest.pop()], DropReason.JOURNAL_FULL)
-            return True
-        return False
+        if self.when_full is WhenFull.BLOCK:
+            return False
+        going: defaultdict[str, list[Record]] = defaultdict(list)
+        lanes = sorted(self._lanes.values(), key=lambda lane: lane.bytes, reverse=True)
+        for lane in lanes:
+            while too_much > 0 and lane.head:
+                record = lane.pop()
+                going[lane.name].append(record)
+                too_much -= record.size
+            if too_much > 0 and lane.behind_from is not None:
+                # The oldest are on disk only. They can go as soon as they are read.
+                self._start_fill(lane)
+                break
+        for name, records in going.items():
+            self._remove(self._lane(name), records, DropReason.JOURNAL_FULL)
+        return self.bytes + size <= self.max_bytes or not self.bytes
+
+    def _start_fill(self, lane: _Lane) -> None:
+        if not lane.filling.locked():
+            filling = asyncio.create_task(self._fill(lane), name=f"journal[{lane.name}]")
+            self._fills.add(filling)
+            filling.add_done_callback(self._filled)
+
+    def _filled(self, filling: asyncio.Task[None]) -> None:
+        self._fills.discard(filling)
+        if not filling.cancelled() and filling.exception() is not None:
+            log.error("journal_unreadable", error=str(filling.exception()))
 
     def _keep(self, records: Sequence[Record], received: Sequence[tuple[str, int]]) -> asyncio.Future[None] | None:
-        rows: list[Row] = []
-        unwritten = 0
-        durable = bool(received)
+        placed = self._place(records)
+        durable = bool(received) or any(record.durable for record in placed)
+        statements = [Statement(INSERT, [record_row(record) for record in placed])] if placed else []
+        if received:
+            statements.append(Statement(INSERT_RECEIVED, list(received)))
+            for client_id, packet_id in received:
+                self._received.setdefault(client_id, set()).add(packet_id)
+        if not statements:
+            return None
+        done = self._write(placed, *statements)
+        return done if durable else None
+
+    def _place(self, records: Sequence[Record]) -> list[Record]:
+        """Number the records and put each at the end of its lane. Returns those that are to be written."""
+        to_write: list[Record] = []
         for unnumbered in records:
             self._number += 1
             record = replace(unnumbered, number=self._number)
             lane = self._lane(record.lane)
             lane.counts.accepted += 1
-            durable = durable or record.durable
-            behind = lane.behind_from is not None or lane.full
-            if behind and not record.durable:
-                if self.database.trouble or self._unwritten_bytes > MAX_UNWRITTEN_BYTES:
-                    lane.counts.dropped[DropReason.DISK] += 1
-                    continue
-                lane.spilled.add(record.number)
-            size = record.size
-            lane.bytes += size
-            self.bytes += size
+            full = lane.head_bytes >= self._head_bytes or len(lane.head) >= self._head_records
+            behind = lane.behind_from is not None or full
+            if behind and not record.durable and (self.database.trouble or self._unwritten_bytes > MAX_UNWRITTEN_BYTES):
+                lane.counts.dropped[DropReason.DISK] += 1
+                continue
+            lane.bytes += record.size
+            self.bytes += record.size
             if behind:
                 if lane.behind_from is None:
                     lane.behind_from = record.number
@@ -221,24 +314,21 @@ class Journal:
             else:
                 lane.push(record)
             if behind or record.durable:
-                rows.append(record_row(record))
-                unwritten += size
-        statements = [Statement(INSERT, rows)] if rows else []
-        if received:
-            statements.append(Statement(INSERT_RECEIVED, list(received)))
-            for client_id, packet_id in received:
-                self._received.setdefault(client_id, set()).add(packet_id)
-        if not statements:
-            return None
-        done = self._write(unwritten, *statements)
-        return done if durable else None
+                to_write.append(record)
+        return to_write
 
-    def _write(self, size: int, *statements: Statement) -> asyncio.Future[None]:
+    def _write(self, records: Sequence[Record], *statements: Statement) -> asyncio.Future[None]:
+        size = sum(record.size for record in records)
+        volatile = [record for record in records if not record.durable]
         self._unwritten_bytes += size
         done = self.database.write(*statements)
+        if volatile:
+            self._unwritten[done] = volatile
 
-        def written(_: asyncio.Future[None]) -> None:
+        def written(done: asyncio.Future[None]) -> None:
             self._unwritten_bytes -= size
+            if volatile and not self._closed:
+                self._unwritten.pop(done, None)
 
         done.add_done_callback(written)
         return done
@@ -305,24 +395,29 @@ class Journal:
         return records
 
     async def _fill(self, lane: _Lane) -> None:
+        async with lane.filling:
+            if not lane.head and lane.behind_from is not None:
+                await self._read_behind(lane, lane.behind_from)
+        self._admit()
+
+    async def _read_behind(self, lane: _Lane, first: int) -> None:
         asked_until = lane.behind_last
-        rows = await self.database.read(PAGE, (lane.name, lane.behind_from, HEAD_RECORDS))
+        rows = await self.database.read(PAGE, (lane.name, first, self._head_records))
+        behind_from = asked_until + 1  # what comes while the disk is read has a higher number
         for row in typed(rows, tuple[int, int, int, bytes, bytes, bytes]):
             record = record_of(lane.name, row)
+            if lane.head_bytes >= self._head_bytes:
+                behind_from = record.number
+                break
             if not record.durable:
                 lane.spilled.add(record.number)
             lane.push(record)
-            lane.behind_from = record.number + 1
-            if lane.full:
-                break
         else:
-            if len(rows) < HEAD_RECORDS:
-                lane.behind_from = asked_until + 1
-        if lane.behind_from is not None and lane.behind_from > lane.behind_last:
-            lane.behind_from = None
+            if len(rows) == self._head_records:
+                behind_from = lane.head[-1].number + 1
+        lane.behind_from = behind_from if behind_from <= lane.behind_last else None
         if not lane.head and lane.behind_from is None:
             lane.filled.clear()
-        self._admit()
 
     def confirm(self, lane: str, records: Iterable[Record]) -> None:
         """Kafka acknowledged these: they are forgotten."""
@@ -335,12 +430,8 @@ class Journal:
     def give_back(self, lane: str, records: Iterable[Record]) -> None:
         """These were taken and not confirmed: they are the lane's next ones again."""
         queue = self._lane(lane)
-        for record in sorted(records, key=lambda record: record.number, reverse=True):
-            if queue.taken.pop(record.number, None) is not None:
-                queue.head.appendleft(record)
-                queue.head_bytes += record.size
-        if queue.head:
-            queue.filled.set()
+        known = [record for record in records if queue.taken.pop(record.number, None) is not None]
+        queue.put_back(sorted(known, key=_number))
 
     def refuse(self, dead: DeadLetter, letter: Record | None) -> asyncio.Future[None] | None:
         """`dead.record` cannot be delivered: `letter` goes to its own lane, and people can look at it.
@@ -349,25 +440,47 @@ class Journal:
         accepting the letter returns.
         """
         record = dead.record
-        kept = None if letter is None else self.accept([letter])
-        self.database.write(
-            Statement(INSERT_DEAD, [dead_letter_row(dead)]), Statement(TRIM_DEAD, [(MAX_DEAD_LETTERS,)])
+        kept_bytes = min(MAX_DEAD_LETTER_BYTES, self.max_bytes // 4)
+        shown = (
+            Statement(INSERT_DEAD, [dead_letter_row(dead)]),
+            Statement(TRIM_DEAD, [(MAX_DEAD_LETTERS, kept_bytes)]),
         )
-        lane = self._lane(record.lane)
-        if record.number:
-            self._forget(lane, [record], DropReason.DEAD_LETTER)
-        else:
+        if not record.number:
+            lane = self._lane(record.lane)
             lane.counts.accepted += 1
             lane.counts.dropped[DropReason.DEAD_LETTER] += 1
-        return kept
+            kept = None if letter is None else self.accept([letter])
+            if not self._closed:
+                self.database.write(*shown)
+            return kept
+        # The letter takes the record's place, in one transaction and whether there is room or not.
+        placed = self._place([letter] if letter is not None else [])
+        rows = self._settle(self._lane(record.lane), [record], DropReason.DEAD_LETTER)
+        done = self._write(
+            placed,
+            *([Statement(INSERT, [record_row(one) for one in placed])] if placed else []),
+            *shown,
+            *([Statement(DELETE, rows)] if rows else []),
+        )
+        self._admit()
+        return done
 
     def _forget(self, lane: _Lane, records: Iterable[Record], reason: DropReason | None) -> None:
+        self._remove(lane, records, reason)
+        self._admit()
+
+    def _remove(self, lane: _Lane, records: Iterable[Record], reason: DropReason | None) -> None:
+        rows = self._settle(lane, records, reason)
+        if rows:
+            self.database.write(Statement(DELETE, rows))
+
+    def _settle(self, lane: _Lane, records: Iterable[Record], reason: DropReason | None) -> list[Row]:
+        """Count the records as confirmed (no reason) or dropped. Returns the keys of the rows that may go."""
         rows: list[Row] = []
         for record in records:
             lane.taken.pop(record.number, None)
-            size = record.size
-            lane.bytes -= size
-            self.bytes -= size
+            lane.bytes -= record.size
+            self.bytes -= record.size
             if reason is None:
                 lane.counts.confirmed += 1
             else:
@@ -375,25 +488,19 @@ class Journal:
             if lane.has_row(record):
                 rows.append((lane.name, record.number))
                 lane.spilled.discard(record.number)
-        if rows:
-            self.database.write(Statement(DELETE, rows))
-        if self._held:
-            self._admit()
+        return rows
 
     def spill(self) -> None:
         """Write every volatile record that is in memory only to disk, oldest first."""
-        if self.database.trouble:
-            return
+        if not self.database.trouble:
+            self._spill()
+
+    def _spill(self) -> None:
         for lane in self._lanes.values():
-            rows = []
-            size = 0
-            for record in (*lane.taken.values(), *lane.head):
-                if not lane.has_row(record):
-                    lane.spilled.add(record.number)
-                    rows.append(record_row(record))
-                    size += record.size
-            if rows:
-                self._write(size, Statement(INSERT, rows))
+            records = [record for record in (*lane.taken.values(), *lane.head) if not lane.has_row(record)]
+            if records:
+                lane.spilled.update(map(_number, records))
+                self._write(records, Statement(INSERT, [record_row(record) for record in records]))
 
     # Looking.
 
@@ -423,6 +530,10 @@ class Journal:
         return lane
 
 
+def _number(record: Record) -> int:
+    return record.number
+
+
 def _pass_on(done: asyncio.Future[None], kept: asyncio.Future[None]) -> None:
     if done.done():
         return
@@ -434,3 +545,4 @@ def _pass_on(done: asyncio.Future[None], kept: asyncio.Future[None]) -> None:
         done.set_result(None)
     else:
         done.set_exception(error if isinstance(error, EvedgeError) else EvedgeError(str(error)))
+        done.exception()  # its publisher may be gone

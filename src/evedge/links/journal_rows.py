@@ -10,6 +10,7 @@ from evedge.links.database import Row
 
 FORMAT = 1
 MAX_DEAD_LETTERS = 1000
+MAX_DEAD_LETTER_BYTES = 16 * 1024 * 1024
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS records (
@@ -22,6 +23,7 @@ CREATE TABLE IF NOT EXISTS dead_letters (
     id INTEGER PRIMARY KEY AUTOINCREMENT, number INTEGER NOT NULL, at_ms INTEGER NOT NULL,
     kafka_topic TEXT NOT NULL, mqtt_topic TEXT NOT NULL, reason TEXT NOT NULL, error TEXT NOT NULL,
     key BLOB NOT NULL, value BLOB NOT NULL, headers BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 """
 INSERT = (
     "INSERT OR IGNORE INTO records (lane, number, durable, timestamp_ms, size, key, value, headers)"
@@ -44,7 +46,13 @@ INSERT_DEAD = (
     "INSERT INTO dead_letters (number, at_ms, kafka_topic, mqtt_topic, reason, error, key, value, headers)"
     " VALUES (?,?,?,?,?,?,?,?,?)"
 )
-TRIM_DEAD = "DELETE FROM dead_letters WHERE id <= (SELECT id FROM dead_letters ORDER BY id DESC LIMIT 1 OFFSET ?)"
+TRIM_DEAD = (
+    "DELETE FROM dead_letters WHERE id NOT IN (SELECT id FROM (SELECT id, row_number() OVER newest AS count,"
+    " sum(length(key) + length(value) + length(headers)) OVER newest AS bytes FROM dead_letters"
+    " WINDOW newest AS (ORDER BY id DESC)) WHERE count = 1 OR (count <= ? AND bytes <= ?))"
+)
+SET_FLOOR = "INSERT OR REPLACE INTO meta (name, value) VALUES ('floor', ?)"
+LOAD_FLOOR = "SELECT value FROM meta WHERE name = 'floor'"
 
 _headers_encoder = msgspec.msgpack.Encoder()
 _headers_decoder = msgspec.msgpack.Decoder(tuple[tuple[str, bytes], ...])

@@ -27,14 +27,17 @@ class StateLock:
         try:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            if os.geteuid() == 0:  # an administrator's `evedge journal` must not leave a file the service cannot open
+                owner = directory.stat()
+                os.fchown(file, owner.st_uid, owner.st_gid)
         except OSError as error:
             raise Refused(f"gateway.state_dir {directory} cannot be used: {error.strerror or error}") from error
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            owner = os.read(file, 32).decode(errors="replace").strip() or "unknown"
+            pid = os.read(file, 32).decode(errors="replace").strip() or "unknown"
             os.close(file)
-            raise Refused(f"gateway.state_dir {directory} is used by another evedge (pid {owner})") from error
+            raise Refused(f"gateway.state_dir {directory} is used by another evedge (pid {pid})") from error
         os.ftruncate(file, 0)
         os.write(file, f"{os.getpid()}\n".encode())
         self._file = file

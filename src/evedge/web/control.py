@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import socket
 import stat
 from pathlib import Path
@@ -17,13 +16,11 @@ from typing import Protocol, Self
 import msgspec
 from aiohttp import web
 
-from evedge.core.errors import Outage, Refused, UsageError
+from evedge.core.errors import Outage, Refused
 from evedge.core.status import JournalStat, Letter
-from evedge.web.control_names import DEAD_LETTERS_PATH, SOCKET_NAME, STAT_PATH
+from evedge.web.control_names import DEAD_LETTERS_PATH, SOCKET_NAME, STAT_PATH, short_path
 from evedge.web.http import HttpServer, ProtocolFactory
 
-MAX_PATH_BYTES = 107
-"""Linux' `sun_path` without its closing NUL."""
 BACKLOG = 16
 
 
@@ -39,7 +36,7 @@ class ControlServer:
     """An async context manager: inside, the socket is there and answers; after, it is gone.
 
     Enter it only while the state directory is locked: a socket that is there already is then a dead one and is
-    replaced. Raises UsageError for a path that is too long, Refused where it cannot be made.
+    replaced. Raises Refused where it cannot be made.
     """
 
     def __init__(self, state_dir: Path, source: JournalSource) -> None:
@@ -52,11 +49,6 @@ class ControlServer:
         return f"<ControlServer {self.path}>"
 
     async def __aenter__(self) -> Self:
-        if len(os.fsencode(self.path)) > MAX_PATH_BYTES:
-            raise UsageError(
-                f"gateway.state_dir is too long: {self.path} has {len(os.fsencode(self.path))} bytes, "
-                f"a socket's path may have {MAX_PATH_BYTES}"
-            )
         await self._http.open(self._listen)
         return self
 
@@ -77,7 +69,8 @@ class ControlServer:
         opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             self._replace()
-            opened.bind(os.fspath(self.path))
+            with short_path(self.path) as name:
+                opened.bind(name)
             self._made = True
             self.path.chmod(0o600)  # before it listens: nobody can connect in between
             opened.setblocking(False)
