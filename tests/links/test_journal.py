@@ -385,6 +385,17 @@ async def test_what_does_not_fit_into_the_head_comes_from_disk_in_its_order(tmp_
         assert await values(journal, "telemetry") == list(range(40))
 
 
+async def test_the_file_is_at_most_twice_what_is_in_it(tmp_path):
+    async with open_journal(tmp_path) as journal:
+        for size in (300, 900, 1100, 1500, 3000, 9000):
+            await journal.accept([record(bytes(size)) for _ in range(50_000 // size)])
+            journal.confirm("telemetry", await drain(journal, "telemetry"))
+        sent = [record(bytes(1100)) for _ in range(500)]
+        await journal.accept(sent)
+        held = journal.bytes
+    assert (tmp_path / "journal.db").stat().st_size < 2 * held
+
+
 async def test_a_large_record_behind_the_head_is_read_alone(tmp_path):
     async with open_journal(tmp_path, head_bytes=1000) as journal:
         sent = [record(b"%d" % number, headers=[("h", bytes(700))]) for number in range(9)]

@@ -486,7 +486,7 @@ class Journal:
             else:
                 lane.counts.dropped[reason] += 1
             if lane.has_row(record):
-                rows.append((lane.name, record.number))
+                rows.append((record.number,))
                 lane.spilled.discard(record.number)
         return rows
 

@@ -1,4 +1,8 @@
-"""The journal's file: its tables, and records as rows. What the statements are for stands in `journal.py`."""
+"""The journal's file: its tables, and records as rows. What the statements are for stands in `journal.py`.
+
+Records are a table by number: each comes at its end, and up to 4 kB of one stand in one page (a table WITHOUT ROWID has
+an overflow page for each above 1 kB: four times the space). The index holds all that a start reads.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +18,9 @@ MAX_DEAD_LETTER_BYTES = 16 * 1024 * 1024
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS records (
-    lane TEXT NOT NULL, number INTEGER NOT NULL, durable INTEGER NOT NULL, timestamp_ms INTEGER NOT NULL,
-    size INTEGER NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL, headers BLOB NOT NULL,
-    PRIMARY KEY (lane, number)) WITHOUT ROWID;
+    number INTEGER PRIMARY KEY, lane TEXT NOT NULL, durable INTEGER NOT NULL, timestamp_ms INTEGER NOT NULL,
+    size INTEGER NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL, headers BLOB NOT NULL);
+CREATE INDEX IF NOT EXISTS records_in_lane ON records (lane, number, size);
 CREATE TABLE IF NOT EXISTS received (
     client_id TEXT NOT NULL, packet_id INTEGER NOT NULL, PRIMARY KEY (client_id, packet_id)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS dead_letters (
@@ -29,7 +33,7 @@ INSERT = (
     "INSERT OR IGNORE INTO records (lane, number, durable, timestamp_ms, size, key, value, headers)"
     " VALUES (?,?,?,?,?,?,?,?)"
 )
-DELETE = "DELETE FROM records WHERE lane = ? AND number = ?"
+DELETE = "DELETE FROM records WHERE number = ?"
 PAGE = (
     "SELECT number, durable, timestamp_ms, key, value, headers FROM records"
     " WHERE lane = ? AND number >= ? ORDER BY number LIMIT ?"
