@@ -65,15 +65,19 @@ class _Times(msgspec.Struct):
     measured_at: str | None = None
 
 
+_syntax_decoder = msgspec.json.Decoder(msgspec.Raw)  # looks, and builds nothing: a fifth of the time
 _times_decoder = msgspec.json.Decoder(_Times)
 
 
 def json_problem(payload: bytes) -> str | None:
     """Why a payload is not JSON; None when it is."""
     try:
-        msgspec.json.decode(payload)
+        _syntax_decoder.decode(payload)
+        payload.decode()
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         return str(error)
+    except RecursionError:
+        return "it is nested too deeply"
     return None
 
 
@@ -81,5 +85,5 @@ def measured_at(payload: bytes) -> str | None:
     """The `measured_at` text of a telemetry payload, where it has one."""
     try:
         return _times_decoder.decode(payload).measured_at
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None

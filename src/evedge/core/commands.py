@@ -9,6 +9,7 @@ Knows no clock (`now_ms` is given), no device and no Kafka.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ from evedge.core.model import Value
 from evedge.core.times import from_rfc3339
 
 MAX_ID_CHARACTERS = 200
+MAX_LEASE_S = 10 * 365 * 86_400
+"""Ten years: far enough for anybody, and near enough for a time to be written down."""
 
 
 class Action(StrEnum):
@@ -79,7 +82,10 @@ def may_follow(before: Step | None, after: Step) -> bool:
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):
-    """A command that passed its own checks. `current_a` is per phase; `lease_s` None: until it is replaced."""
+    """A command that passed its own checks. `current_a` is per phase; `lease_s` None: until it is replaced.
+
+    accepted_at_ms: when its recharge point took it, which is when its lease begins; None until then.
+    """
 
     id: str
     gateway: str
@@ -91,6 +97,20 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     issuer: str | None
     purpose: Purpose
     current_a: float | None = None
+    accepted_at_ms: int | None = None
+
+    @property
+    def lease_ends_at_ms(self) -> int | None:
+        """When the lease of an accepted command runs out; None: never."""
+        if self.lease_s is None or self.accepted_at_ms is None:
+            return None
+        return self.accepted_at_ms + round(self.lease_s * 1000)
+
+    @property
+    def write_before_ms(self) -> int:
+        """From when on it may not be written any more: it expired, or nothing of its lease is left."""
+        ends_at_ms = self.lease_ends_at_ms
+        return self.expires_at_ms if ends_at_ms is None else min(self.expires_at_ms, ends_at_ms)
 
 
 class CommandResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -153,23 +173,29 @@ class _RejectedError(EvedgeError):
     pass
 
 
-def judge(value: bytes, rules: Rules, now_ms: int, *, issuer: str | None = None) -> Judged:
-    """What a value from Kafka (or, with the user as `issuer`, from MQTT) is to this gateway."""
-    try:
-        fields = msgspec.json.decode(value, type=dict[str, object])
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        return Foreign(f"is not a JSON object: {error}")
+def judge(value: bytes, rules: Rules, now_ms: int, *, issuer: str | None = None, only_for: str | None = None) -> Judged:
+    """What a value from Kafka is to this gateway, or from MQTT: then `issuer` is the user, and `only_for` the recharge
+    point on whose topic it was published, as the user's rights say no more than that.
+    """
+    fields, problem = _fields(value)
+    if fields is None:
+        return Foreign(f"is not a JSON object: {problem}")
     if fields.get("gateway") != rules.gateway:
         return Foreign(f"is for gateway {_shown(fields.get('gateway'))}")
-    command_id, action = fields.get("id"), fields.get("action")
-    if not isinstance(command_id, str) or not command_id or not isinstance(action, str) or not action:
+    command_id, action = _named(fields.get("id")), _named(fields.get("action"))
+    if not command_id or not action:
         return Foreign("has no id or no action")
     recharge_point = fields.get("recharge_point")
-    named = recharge_point if isinstance(recharge_point, str) else None
+    named = _named(recharge_point) if isinstance(recharge_point, str) else None
     try:
+        if only_for is not None and recharge_point != only_for:
+            raise _RejectedError(f"recharge_point is {_shown(recharge_point)}, and the topic is that of {only_for}")
+        if problem is not None:
+            raise _RejectedError(f"the value holds what no JSON can say: {problem}")
         command = _checked(fields, command_id, action, rules, issuer)
     except _RejectedError as reason:
-        return Rejection(command_id[:MAX_ID_CHARACTERS], action[:MAX_ID_CHARACTERS], named, str(reason))
+        shown = named[:MAX_ID_CHARACTERS] if named is not None else None
+        return Rejection(command_id[:MAX_ID_CHARACTERS], action[:MAX_ID_CHARACTERS], shown, str(reason))
     forbidden = _forbidden(command, rules)
     if forbidden is not None:
         return Rejection(command.id, command.action, named, forbidden)
@@ -178,6 +204,27 @@ def judge(value: bytes, rules: Rules, now_ms: int, *, issuer: str | None = None)
     if command.expires_at_ms > now_ms + rules.max_age_s * 1000:
         return Rejection(command.id, command.action, named, f"expires_at is more than {rules.max_age_s:g} s ahead")
     return command
+
+
+def _fields(value: bytes) -> tuple[Mapping[str, object] | None, str | None]:
+    """A JSON object's fields, and what is wrong with it. Of a name that comes twice the last counts."""
+    try:
+        return msgspec.json.decode(value, type=dict[str, object]), None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        problem = str(error)
+    try:
+        # NaN, numbers beyond every float, lone surrogates: a sender who can be told from it gets an answer to those.
+        found = json.loads(value)
+    except (ValueError, RecursionError):
+        found = None
+    return (found if isinstance(found, dict) else None), problem
+
+
+def _named(value: object) -> str | None:
+    """An id or an action as it can be answered to, if at all; whether it is one is checked later."""
+    if isinstance(value, str):
+        return value.encode(errors="backslashreplace").decode()  # a lone surrogate can be neither written nor sent
+    return str(value)[: MAX_ID_CHARACTERS + 1] if isinstance(value, bool | float | int) else None
 
 
 def _forbidden(command: Command, rules: Rules) -> str | None:
@@ -203,6 +250,9 @@ def _forbidden(command: Command, rules: Rules) -> str | None:
 def _checked(
     fields: Mapping[str, object], command_id: str, action_name: str, rules: Rules, issuer: str | None
 ) -> Command:
+    for name, text in (("id", command_id), ("action", action_name)):
+        if fields.get(name) != text:
+            raise _RejectedError(f"{name} is {_shown(fields.get(name))}, not text")
     if len(command_id) > MAX_ID_CHARACTERS:
         raise _RejectedError(f"id is longer than {MAX_ID_CHARACTERS} characters")
     if action_name not in set(Action):
@@ -216,7 +266,7 @@ def _checked(
         raise _RejectedError(f"{action} needs a recharge_point")
     elif recharge_point not in rules.recharge_points:
         raise _RejectedError(f"recharge_point {_shown(recharge_point)} is not known here")
-    arguments = fields.get("arguments", {})
+    arguments = {} if fields.get("arguments") is None else fields["arguments"]
     if not isinstance(arguments, dict):
         raise _RejectedError("arguments is not an object")
     wanted = {"current_a"} if action is Action.SET_CURRENT_LIMIT else set()
@@ -229,7 +279,7 @@ def _checked(
         if current_a < 0:
             raise _RejectedError("arguments.current_a is negative")
     try:
-        purpose = Purpose(str(fields.get("purpose", Purpose.MARKET)))
+        purpose = Purpose.MARKET if fields.get("purpose") is None else Purpose(str(fields["purpose"]))
     except ValueError:
         raise _RejectedError(f"purpose {_shown(fields['purpose'])} is none of {', '.join(Purpose)}") from None
     named_issuer = issuer if issuer is not None else fields.get("issuer")
@@ -257,13 +307,23 @@ def _lease(value: object, action: Action, rules: Rules) -> float | None:
     lease_s = _number(value, "lease_s")
     if lease_s < 0:
         raise _RejectedError("lease_s is negative")
+    if lease_s > MAX_LEASE_S:
+        raise _RejectedError(f"lease_s is more than {MAX_LEASE_S} s; 0 means until it is replaced")
     return lease_s or None
 
 
 def _number(value: object, name: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise _RejectedError(f"{name} is {_shown(value)}, not a number" if value is not None else f"{name} is missing")
-    return float(value)
+    if value is None:
+        raise _RejectedError(f"{name} is missing")
+    try:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError  # noqa: TRY004 -- one answer for everything that is no number
+        number = float(value)
+        if not math.isfinite(number):
+            raise ValueError
+    except (ValueError, OverflowError):
+        raise _RejectedError(f"{name} is {_shown(value)}, not a number that can be used") from None
+    return number
 
 
 def _time(value: object, name: str) -> int:
@@ -278,5 +338,10 @@ def _time(value: object, name: str) -> int:
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
+    """For a reason: short, and without what cannot be sent."""
+    try:
+        text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
+    except ValueError:  # Python shows no integers of thousands of digits
+        text = "a number of thousands of digits"
+    text = text.encode(errors="backslashreplace").decode()
     return text if len(text) <= 80 else text[:77] + "..."

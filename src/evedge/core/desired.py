@@ -1,10 +1,11 @@
 """The desired state of one recharge point: at most one limit per purpose, a pause, and what follows when a lease ends.
 
-Pure values: each change returns a new state and the ids of what it replaced. What the device is brought to is `target`.
+Pure values: each change returns a new state. What the device is brought to is `target`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -30,12 +31,18 @@ class Hold(msgspec.Struct, frozen=True, kw_only=True):
     ends_at_ms: int | None
     issuer: str | None = None
 
+    @property
+    def action(self) -> Action:
+        """What the command was."""
+        return Action.PAUSE if self.current_a is None else Action.SET_CURRENT_LIMIT
+
 
 class Desired(msgspec.Struct, frozen=True, kw_only=True):
     """What a recharge point is to be brought to, as it stands on disk.
 
     fallback_a: the limit in force before the first leased command; None where that is unknown.
-    touched: whether a command ever set something: until then the device is left as it is.
+    touched: whether a command ever set something: until then the device is left as it is. leased: whether a limit with
+    a lease was among that.
     """
 
     limits: tuple[Hold, ...] = ()
@@ -43,6 +50,11 @@ class Desired(msgspec.Struct, frozen=True, kw_only=True):
     fallback_a: float | None = None
     lapsed_to_pause: bool = False
     touched: bool = False
+    leased: bool = False
+
+    def holds(self) -> tuple[Hold, ...]:
+        """The limits, and the pause if there is one."""
+        return (*self.limits, *(() if self.pause is None else (self.pause,)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,35 +86,41 @@ class Target:
         return self.current_a is None
 
 
-def apply(desired: Desired, command: Command, now_ms: int, *, limit_before_a: float | None) -> Desired:
-    """The state after a command. `limit_before_a` is the limit in force now, where the device tells."""
-    ends_at_ms = None if command.lease_s is None else now_ms + round(command.lease_s * 1000)
-    fallback_a = desired.fallback_a
-    if not desired.touched:
-        fallback_a = limit_before_a
+def remember(desired: Desired, limit_before_a: float | None) -> Desired:
+    """The state with the limit in force before the first command, where the device tells."""
+    if desired.touched or desired.fallback_a is not None or limit_before_a is None:
+        return desired
+    return msgspec.structs.replace(desired, fallback_a=limit_before_a)
+
+
+def apply(desired: Desired, command: Command) -> Desired:
+    """The state with what an accepted command asks for."""
+    changed = msgspec.structs.replace(desired, touched=True)
+    if command.action is Action.RESUME:
+        return msgspec.structs.replace(changed, pause=None, lapsed_to_pause=False)
     hold = Hold(
         command_id=command.id,
         purpose=command.purpose,
         current_a=command.current_a,
-        ends_at_ms=ends_at_ms,
+        ends_at_ms=command.lease_ends_at_ms,
         issuer=command.issuer,
     )
-    common = {"fallback_a": fallback_a, "touched": True}
-    if command.action is Action.SET_CURRENT_LIMIT:
-        others = tuple(limit for limit in desired.limits if limit.purpose is not command.purpose)
-        return msgspec.structs.replace(desired, limits=(*others, hold), lapsed_to_pause=False, **common)
     if command.action is Action.PAUSE:
-        return msgspec.structs.replace(desired, pause=hold, **common)
-    return msgspec.structs.replace(desired, pause=None, lapsed_to_pause=False, **common)
+        return msgspec.structs.replace(changed, pause=hold)
+    others = tuple(limit for limit in desired.limits if limit.purpose is not command.purpose)
+    changed = msgspec.structs.replace(changed, limits=(*others, hold), lapsed_to_pause=False)
+    if command.lease_s is None or desired.leased:
+        return changed
+    in_force = [limit.current_a for limit in desired.limits if limit.current_a is not None]
+    fallback_a = min(in_force) if in_force else desired.fallback_a
+    return msgspec.structs.replace(changed, leased=True, fallback_a=fallback_a)
 
 
-def without(desired: Desired, command_id: str) -> Desired:
-    """The state without what this command set: it failed or expired before it was done."""
-    return msgspec.structs.replace(
-        desired,
-        limits=tuple(limit for limit in desired.limits if limit.command_id != command_id),
-        pause=None if desired.pause is not None and desired.pause.command_id == command_id else desired.pause,
-    )
+def apply_all(desired: Desired, commands: Iterable[Command]) -> Desired:
+    """The state with what all of these ask for, in their order."""
+    for command in commands:
+        desired = apply(desired, command)
+    return desired
 
 
 def lapse(desired: Desired, bounds: Bounds, now_ms: int) -> tuple[Desired, tuple[tuple[str, OnLapse], ...]]:
@@ -121,8 +139,10 @@ def lapse(desired: Desired, bounds: Bounds, now_ms: int) -> tuple[Desired, tuple
         to_pause = to_pause or follows is OnLapse.PAUSE
     pause = desired.pause
     if pause is not None and pause.ends_at_ms is not None and pause.ends_at_ms <= now_ms:
-        lapsed.append((pause.command_id, OnLapse.FALLBACK))
-        pause = None
+        follows = bounds.after(pause.purpose)
+        lapsed.append((pause.command_id, follows))
+        # A pause that stays is the same whether it is called `hold` or `pause`.
+        pause = None if follows is OnLapse.FALLBACK else msgspec.structs.replace(pause, ends_at_ms=None)
     if not lapsed:
         return desired, ()
     changed = msgspec.structs.replace(desired, limits=tuple(limits), pause=pause, lapsed_to_pause=to_pause)
@@ -131,8 +151,7 @@ def lapse(desired: Desired, bounds: Bounds, now_ms: int) -> tuple[Desired, tuple
 
 def next_end_ms(desired: Desired) -> int | None:
     """When the next lease runs out; None when none does."""
-    holds = (*desired.limits, *(() if desired.pause is None else (desired.pause,)))
-    return min((hold.ends_at_ms for hold in holds if hold.ends_at_ms is not None), default=None)
+    return min((hold.ends_at_ms for hold in desired.holds() if hold.ends_at_ms is not None), default=None)
 
 
 def target(desired: Desired, bounds: Bounds) -> Target | None:
@@ -146,20 +165,23 @@ def target(desired: Desired, bounds: Bounds) -> Target | None:
     if desired.limits:
         lowest = min(desired.limits, key=lambda limit: limit.current_a or 0.0)
         asked_a = lowest.current_a or 0.0
-        if asked_a < bounds.min_current_a:
-            why = f"{lowest.purpose} limit {asked_a:g} A is below the minimum of {bounds.min_current_a:g} A: paused"
-            return Target(None, why, lowest.command_id)
+        current_a, why = asked_a, f"{lowest.purpose} limit"
         if asked_a > bounds.max_current_a:
-            return Target(bounds.max_current_a, f"{bounds.max_current_a:g} A is the maximum here", lowest.command_id)
-        return Target(asked_a, f"{lowest.purpose} limit", lowest.command_id)
+            current_a, why = bounds.max_current_a, f"{bounds.max_current_a:g} A is the maximum here"
+        return _at_least_minimum(current_a, bounds, why, lowest.command_id)
     if bounds.fallback_current_a is not None:
         return _fallback(bounds.fallback_current_a, bounds, "fallback_current_a")
     if desired.fallback_a is not None:
         return _fallback(desired.fallback_a, bounds, "the limit before the first command")
-    return Target(bounds.max_current_a, "the maximum: the limit before the first command is not known")
+    return _fallback(bounds.max_current_a, bounds, "the maximum, as the limit before the first command is not known")
 
 
 def _fallback(current_a: float, bounds: Bounds, why: str) -> Target:
+    return _at_least_minimum(min(current_a, bounds.max_current_a), bounds, why)
+
+
+def _at_least_minimum(current_a: float, bounds: Bounds, why: str, command_id: str | None = None) -> Target:
     if current_a < bounds.min_current_a:
-        return Target(None, f"{why} is below the minimum: paused")
-    return Target(min(current_a, bounds.max_current_a), why)
+        below = f"{current_a:g} A ({why}) is below the minimum of {bounds.min_current_a:g} A: paused"
+        return Target(None, below, command_id)
+    return Target(current_a, why, command_id)

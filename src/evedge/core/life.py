@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from evedge.core.commands import Command, Step
+from evedge.core.commands import Action, Command, Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,3 +35,10 @@ class PendingResult:
 
     mark: str
     result: bytes
+
+
+def supersedes(command: Command, older: Command) -> bool:
+    """Whether a newer command makes an older one that has not ended pointless."""
+    if command.action is Action.SET_CURRENT_LIMIT:
+        return older.action is Action.SET_CURRENT_LIMIT and older.purpose is command.purpose
+    return older.action in {Action.PAUSE, Action.RESUME}

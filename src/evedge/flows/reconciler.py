@@ -1,12 +1,14 @@
 """Brings one recharge point to its desired state, and reports what that means for each command.
 
-Commands change the desired state (on disk first); this task compares it with the device: write, read back, watch leases
-end, refresh in the device's rhythm, write again what the device lost. A command's life is what happens to its part.
+Commands that wait stand on top of what is settled; this task compares the sum with the device: write, read back, watch
+leases end, refresh in the device's rhythm, write again what the device lost. A command that ends well becomes part of
+what is settled; one that fails, expires or is superseded leaves nothing behind, so that what held before holds again.
 
 Invariants:
 - An intent is on disk before a command's write. A command with an intent is never written again: it is read back, and
   ends by what is there.
-- No command is written after its `expires_at`; one that waits for a dead device ends when it expires.
+- No command is written after its `expires_at`, nor when nothing of its lease is left; one that waits for a dead device
+  ends then.
 - Writes keep the device's pace by coalescing: what came meanwhile goes out as one write.
 """
 
@@ -15,7 +17,6 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 import structlog
@@ -25,12 +26,14 @@ from evedge.core.backoff import Backoff
 from evedge.core.commands import Action, Command, Step
 from evedge.core.desired import Bounds, Desired, Target
 from evedge.core.errors import Outage, Refused
-from evedge.core.life import CommandChange, OpenCommand
+from evedge.core.life import OpenCommand
 from evedge.core.model import Severity, Value
 from evedge.core.profile import Failsafe, Limit, Write
-from evedge.core.verify import Expectation, expectations
+from evedge.core.verify import Expectation, Look, expectations
 from evedge.flows.clock import Clock
-from evedge.flows.lives import Lives, Told
+from evedge.flows.lives import Lives
+from evedge.flows.rhythm import Rhythm
+from evedge.flows.waiting import Open, WaitingCommands
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -38,6 +41,9 @@ T = TypeVar("T")
 SETTLE_S = 5.0
 """How long a device may take to show what was written."""
 LOOK_AGAIN_S = 0.5
+PATIENCE_S = 60.0
+"""How long a command that was cut off is waited for beyond its `expires_at`, or beyond a restart."""
+NOTHING_TO_READ = "the device offers nothing to read back"
 TURN_DEADLINE_S = 15.0
 WAIT_AT_MOST_S = 3600.0
 
@@ -66,15 +72,6 @@ class Alerts(Protocol):
     def clear_alert(self, kind: str, *, recharge_point: str | None = None) -> None: ...
 
 
-@dataclass(slots=True)
-class _Open:
-    """A command that has not ended."""
-
-    command: Command
-    step: Step
-    intent: bool
-
-
 class Reconciler:
     """One recharge point's. `serve` is its task. `limit_now_a` gives the limit in force as telemetry last saw it."""
 
@@ -97,22 +94,29 @@ class Reconciler:
     ) -> None:
         self.recharge_point = recharge_point
         self.bounds = bounds
-        self.desired = desired if desired is not None else Desired()
         self._limit = limit
-        self._failsafe = failsafe
+        self._rhythm = Rhythm(limit, failsafe, clock)
         self._device = device
-        self._lives = lives
+        self._waiting = WaitingCommands(
+            recharge_point,
+            lives,
+            forget_after_ms=round(forget_after_s * 1000),
+            settled=desired if desired is not None else Desired(),
+            opened=opened,
+        )
         self._alerts = alerts
         self._clock = clock
-        self._forget_after_ms = round(forget_after_s * 1000)
         self._limit_now_a = limit_now_a
         self._chance = chance
-        self._open: dict[str, _Open] = {one.command.id: _Open(one.command, one.step, one.intent) for one in opened}
-        self._applied: Target | None = None  # what this process knows the device to hold
-        self._written_s = float("-inf")
-        self._refused: str | None = None  # why the device will not take the target; until the target changes
+        self._started_s = clock.monotonic_s()
         self._backoff = Backoff(first_s=1.0, longest_s=10.0)
+        self._unreached: str | None = None
         self._wake = asyncio.Event()
+
+    @property
+    def desired(self) -> Desired:
+        """What is settled, and on top of it what the commands that wait ask for."""
+        return self._waiting.desired()
 
     @property
     def target(self) -> Target | None:
@@ -120,21 +124,9 @@ class Reconciler:
         return wish.target(self.desired, self.bounds)
 
     async def accept(self, command: Command) -> None:
-        """Make a command part of the desired state; on disk when this returns."""
-        now_ms = self._clock.wall_ms()
-        desired = wish.apply(self.desired, command, now_ms, limit_before_a=self._limit_now_a())
-        replaced = [one for one in self._open.values() if _supersedes(command, one.command)]
-        steps = [self._told(command, Step.ACCEPTED)]
-        steps += [
-            self._told(one.command, Step.SUPERSEDED, reason=f"{command.action} {command.id} came first")
-            for one in replaced
-        ]
-        for one in replaced:
-            del self._open[one.command.id]
-        self.desired = desired
-        self._refused = None
-        self._open[command.id] = _Open(command, Step.ACCEPTED, intent=False)
-        await self._lives.tell(steps, [(self.recharge_point, desired)])
+        """Make a command one that waits; on disk when this returns."""
+        self._rhythm.target_changed()
+        await self._waiting.accept(command, self._clock.wall_ms(), limit_before_a=self._limit_now_a())
         self._wake.set()
 
     async def serve(self) -> None:
@@ -146,10 +138,13 @@ class Reconciler:
                 await self._lapse()
                 await self._bring()
                 self._backoff.succeeded()
+                self._unreached = None
                 wait_s = self._idle_s()
             except Outage as outage:
                 wait_s = self._backoff.failed(self._chance())
-                log.info("limit_waiting", recharge_point=self.recharge_point, reason=str(outage))
+                if str(outage) != self._unreached:
+                    self._unreached = str(outage)
+                    log.info("limit_waiting", recharge_point=self.recharge_point, reason=self._unreached)
             wait_s = min(wait_s, self._next_end_s(), WAIT_AT_MOST_S)
             try:
                 async with asyncio.timeout(max(wait_s, 0.0)):
@@ -161,284 +156,228 @@ class Reconciler:
 
     async def _expire(self) -> None:
         now_ms = self._clock.wall_ms()
-        late = [one for one in self._open.values() if not one.intent and one.command.expires_at_ms <= now_ms]
-        if not late:
-            return
-        desired = self.desired
-        for one in late:
-            desired = wish.without(desired, one.command.id)
-        self.desired = desired
-        await self._end(late, Step.EXPIRED, reason="expired before the device could be reached", desired=desired)
+        await self._waiting.end(self._waiting.late(now_ms), Step.EXPIRED, lambda command: _why_late(command, now_ms))
 
     async def _lapse(self) -> None:
-        desired, lapsed = wish.lapse(self.desired, self.bounds, self._clock.wall_ms())
-        if not lapsed:
-            return
-        holds = {hold.command_id: hold for hold in (*self.desired.limits, self.desired.pause) if hold is not None}
-        self.desired = desired
-        self._refused = None
-        target = self.target
-        told = [
-            Told(
-                Step.LAPSED,
-                command_id,
-                str(Action.PAUSE if holds[command_id].current_a is None else Action.SET_CURRENT_LIMIT),
-                self.recharge_point,
-                forget_at_ms=0,
-                final=False,
-                reason=f"the lease ran out; on_lapse is {follows}: {target.why if target else 'nothing to restore'}",
-            )
-            for command_id, follows in lapsed
-        ]
-        await self._lives.tell(told, [(self.recharge_point, desired)])
+        if await self._waiting.lapse(self.bounds, self._clock.wall_ms()):
+            self._rhythm.target_changed()
 
     async def _bring(self) -> None:
+        cut = self._waiting.cut()
+        if cut:
+            await self._end_cut(cut)
+            return
         target = self.target
         if target is None:
             return
-        cut = [one for one in self._open.values() if one.intent]
-        if cut:
-            await self._end_by_reading(cut, target, "its write was cut off; it is not made twice")
+        waiting = self._waiting.all()
+        if self._rhythm.pace_s(target) > 0:
             return
-        waiting = list(self._open.values())
         if waiting:
-            if self._pace_s() > 0:
-                return
             await self._execute(waiting, target)
-        elif self._refused is None and (self._applied is None or not _same(self._applied, target) or self._stale()):
+        elif self._rhythm.upkeep_s(target) <= 0:
             await self._upkeep(target)
 
-    async def _execute(self, waiting: Sequence[_Open], target: Target) -> None:
-        """Write the target for the commands that wait, and end them by what is read back."""
+    async def _execute(self, waiting: Sequence[Open], target: Target) -> None:
+        """Bring the device to the target for the commands that wait, and end them by what is read back."""
+        writes = self._writes(target, waiting)
+        expected = expectations(writes, self._limit, target.current_a)
         try:
-            writes = self._writes(target, waiting)
+            if await self._held_already(target, expected):
+                await self._verified(waiting, target, cut=None)
+                return
 
-            async def write(access: Access) -> None:
-                await self._write_once(access, waiting, writes)
+            async def write(access: Access) -> bool:
+                return await self._write_once(access, waiting, writes, target)
 
-            await self._device.run(write, deadline_s=TURN_DEADLINE_S)
+            wrote = await self._device.run(write, deadline_s=TURN_DEADLINE_S)
         except Refused as refused:
             await self._fail(waiting, f"the device refuses: {refused}")
             return
-        done = [one for one in waiting if one.intent and one.command.id in self._open]
-        if not done:
-            return
-        await self._step(done, Step.WRITTEN, final=not expectations(writes, self._limit, target.current_a))
-        if any(one.command.id in self._open for one in done):
-            await self._end_by_reading(done, target, None)
-
-    async def _write_once(self, access: Access, waiting: Sequence[_Open], writes: Sequence[Write]) -> None:
-        now_ms = self._clock.wall_ms()
-        if any(one.command.expires_at_ms <= now_ms for one in waiting):
+        if not wrote:
             return  # the next round ends the late ones and writes for the others
-        await self._intend(waiting)
-        self._applied = None
+        if expected:  # otherwise it is the end, and told as such
+            await self._waiting.step(waiting, Step.WRITTEN)
+        if any(one in self._waiting for one in waiting):
+            await self._end_by_reading(waiting, target, expected, cut=None)
+
+    async def _held_already(self, target: Target, expected: Sequence[Expectation]) -> bool:
+        """Whether there is nothing to write: this process brought the device here, and it still shows it."""
+        if not self._rhythm.is_at(target):
+            return False
+        look = await self._device.run(lambda access: _look(access, expected), deadline_s=TURN_DEADLINE_S)
+        return look.held
+
+    async def _write_once(
+        self, access: Access, waiting: Sequence[Open], writes: Sequence[Write], target: Target
+    ) -> bool:
+        """Write, with the intent on disk before. False: too late for one of them, nothing was written."""
+        if self._too_late(waiting):
+            return False
+        await self._waiting.save_intent(waiting)
+        if self._too_late(waiting):  # the disk may have taken its time
+            return False
+        for one in waiting:
+            one.intent = True
+        await self._write(access, writes, target)
+        return True
+
+    def _too_late(self, waiting: Sequence[Open]) -> bool:
+        now_ms = self._clock.wall_ms()
+        return any(one not in self._waiting or one.command.write_before_ms <= now_ms for one in waiting)
+
+    async def _write(self, access: Access, writes: Sequence[Write], target: Target) -> None:
         for write in writes:
+            self._rhythm.wrote(target)  # before: when it fails, nobody knows whether the device took it
             await access.write(write)
-            self._written_s = self._clock.monotonic_s()
             if write.then_wait_s:
                 await asyncio.sleep(write.then_wait_s)
+        self._rhythm.wrote(target)
 
-    async def _end_by_reading(self, waiting: Sequence[_Open], target: Target, cut: str | None) -> None:
-        expected = expectations(self._writes(target, waiting), self._limit, target.current_a)
-        try:
-            unmet = await self._unmet(expected)
-        except Refused as refused:
-            unmet = f"it cannot be read back: {refused}"
-        if unmet is None:
-            self._applied = target
-            self._alerts.clear_alert("limit_not_held", recharge_point=self.recharge_point)
-            details = _details(target, waiting, self._limit)
-            for one in waiting:
-                await self._end([one], Step.VERIFIED, reason=_granted(one, target, cut), details=details)
+    async def _end_cut(self, cut: Sequence[Open]) -> None:
+        """End commands whose write was cut off, by what the device holds of what they asked for."""
+        reason = "its write was cut off; it is not made twice"
+        target = wish.target(self._waiting.desired(cut), self.bounds)
+        expected = () if target is None else expectations(self._writes(target, cut), self._limit, target.current_a)
+        if target is None:
+            await self._fail(cut, reason)
             return
-        self._alerts.raise_alert("limit_not_held", unmet, recharge_point=self.recharge_point, severity=Severity.ERROR)
-        await self._fail(waiting, f"{unmet}; {cut}" if cut else unmet)
+        try:
+            await self._end_by_reading(cut, target, expected, cut=reason)
+        except Outage as outage:
+            still = [one for one in cut if one in self._waiting and self._out_of_patience(one.command)]
+            if still:
+                await self._fail(still, f"{reason}, and the device does not answer: {outage}")
+            raise
+
+    def _out_of_patience(self, command: Command) -> bool:
+        waits_for_start = self._clock.monotonic_s() < self._started_s + PATIENCE_S
+        return not waits_for_start and self._clock.wall_ms() >= command.expires_at_ms + PATIENCE_S * 1000
+
+    async def _end_by_reading(
+        self, waiting: Sequence[Open], target: Target, expected: Sequence[Expectation], *, cut: str | None
+    ) -> None:
+        try:
+            look = await self._settled_look(expected)
+        except Refused as refused:
+            look = Look(f"it cannot be read back: {refused}")
+        if look.held:
+            await self._verified(waiting, target, cut=cut)
+        elif look.unmet is not None:
+            self._raise_not_held(look.unmet)
+            await self._fail(waiting, f"{look.unmet}; {cut}" if cut else look.unmet)
+        elif cut:
+            await self._fail(waiting, f"{cut}, and {NOTHING_TO_READ}")
+        else:
+            self._hold(target)
+            await self._waiting.end(waiting, Step.WRITTEN, lambda _: NOTHING_TO_READ, settle=True)
+
+    async def _verified(self, waiting: Sequence[Open], target: Target, *, cut: str | None) -> None:
+        self._hold(target)
+        details = _details(target, waiting, self._limit)
+        await self._waiting.end(
+            waiting, Step.VERIFIED, lambda command: _granted(command, target, cut), details=details, settle=True
+        )
+
+    def _hold(self, target: Target) -> None:
+        self._rhythm.holds(target)
+        self._alerts.clear_alert("limit_not_held", recharge_point=self.recharge_point)
 
     async def _upkeep(self, target: Target) -> None:
         """Bring the device to what holds without a new command: after a lease, a restart, or in its own rhythm."""
-        if self._pace_s() > 0:
-            return
         writes = self._writes(target, ())
         expected = expectations(writes, self._limit, target.current_a)
+        known = self._rhythm.applied is not None
+        must_write = self._rhythm.refresh_s() <= 0 or (known and not self._rhythm.is_at(target))
 
         async def bring(access: Access) -> bool:
-            if self._applied is None and expected and not await _first_unmet(access, expected):
-                return False  # the device holds it: nothing to write
-            self._applied = None
-            for write in writes:
-                await access.write(write)
-                self._written_s = self._clock.monotonic_s()
-                if write.then_wait_s:
-                    await asyncio.sleep(write.then_wait_s)
+            if not must_write:
+                look = await _look(access, expected)
+                if look.held or (look.nothing and known):
+                    return False  # the device holds it, or does not tell and was told
+            await self._write(access, writes, target)
             return True
 
         try:
             wrote = await self._device.run(bring, deadline_s=TURN_DEADLINE_S)
-            unmet = await self._unmet(expected) if wrote else None
+            unmet = (await self._settled_look(expected)).unmet if wrote else None
         except Refused as refused:
             unmet = f"the device refuses: {refused}"
-        if unmet is None:
-            if wrote:
-                log.info("limit_kept", recharge_point=self.recharge_point, current_a=target.current_a, why=target.why)
-            self._applied = target
-            self._alerts.clear_alert("limit_not_held", recharge_point=self.recharge_point)
+        if unmet is not None:
+            self._rhythm.does_not_hold(self._chance())
+            self._raise_not_held(unmet)
             return
+        if wrote:
+            log.info("limit_kept", recharge_point=self.recharge_point, current_a=target.current_a, why=target.why)
+        self._hold(target)
+
+    def _raise_not_held(self, unmet: str) -> None:
         self._alerts.raise_alert("limit_not_held", unmet, recharge_point=self.recharge_point, severity=Severity.ERROR)
-        raise Outage(unmet)
 
-    async def _unmet(self, expected: Sequence[Expectation]) -> str | None:
-        """What the device holds instead of what is expected, after it had time to settle; None: all is as expected."""
+    async def _settled_look(self, expected: Sequence[Expectation]) -> Look:
+        """What the device holds, after it had time to settle."""
         ends_s = self._clock.monotonic_s() + SETTLE_S
-        while True:
-            unmet = await self._device.run(lambda access: _first_unmet(access, expected), deadline_s=TURN_DEADLINE_S)
-            if unmet is None or self._clock.monotonic_s() >= ends_s:
-                return unmet
+        while expected:
+            look = await self._device.run(lambda access: _look(access, expected), deadline_s=TURN_DEADLINE_S)
+            if look.unmet is None or self._clock.monotonic_s() >= ends_s:
+                return look
             await asyncio.sleep(LOOK_AGAIN_S)
+        return Look(None, nothing=True)
 
-    # Lives.
-
-    async def _intend(self, waiting: Sequence[_Open]) -> None:
-        for one in waiting:
-            one.intent = True
-        await self._lives.save(
-            [
-                CommandChange(
-                    id=one.command.id,
-                    forget_at_ms=self._forget_at_ms(one.command),
-                    recharge_point=self.recharge_point,
-                    step=one.step,
-                    final=False,
-                    intent=True,
-                    command=one.command,
-                )
-                for one in waiting
-            ]
-        )
-
-    async def _step(self, waiting: Sequence[_Open], step: Step, *, final: bool) -> None:
-        reason = "the device offers nothing to read back" if final else None
-        for one in waiting:
-            one.step = step
-            if final:
-                self._open.pop(one.command.id, None)
-        await self._lives.tell(
-            [self._told(one.command, step, final=final, reason=reason, intent=True) for one in waiting]
-        )
-
-    async def _end(
-        self,
-        ended: Sequence[_Open],
-        step: Step,
-        *,
-        reason: str | None,
-        details: dict[str, Value] | None = None,
-        desired: Desired | None = None,
-    ) -> None:
-        still = [one for one in ended if self._open.pop(one.command.id, None) is not None]
-        changed = () if desired is None else ((self.recharge_point, desired),)
-        await self._lives.tell(
-            [self._told(one.command, step, final=True, reason=reason, details=details) for one in still], changed
-        )
-
-    async def _fail(self, waiting: Sequence[_Open], reason: str) -> None:
-        desired = self.desired
-        for one in waiting:
-            desired = wish.without(desired, one.command.id)
-        self.desired = desired
-        self._refused = reason
-        await self._end(waiting, Step.FAILED, reason=reason, desired=desired)
-
-    def _told(
-        self,
-        command: Command,
-        step: Step,
-        *,
-        final: bool | None = None,
-        reason: str | None = None,
-        details: dict[str, Value] | None = None,
-        intent: bool = False,
-    ) -> Told:
-        return Told(
-            step,
-            command.id,
-            command.action,
-            self.recharge_point,
-            self._forget_at_ms(command),
-            final=final,
-            reason=reason,
-            details=details or {},
-            command=command,
-            intent=intent,
-        )
-
-    def _forget_at_ms(self, command: Command) -> int:
-        return command.expires_at_ms + self._forget_after_ms
+    async def _fail(self, waiting: Sequence[Open], reason: str) -> None:
+        await self._waiting.end(waiting, Step.FAILED, lambda _: reason)
 
     # What to write, and when.
 
-    def _writes(self, target: Target, waiting: Sequence[_Open]) -> tuple[Write, ...]:
-        if target.current_a is None:
-            return self._limit.pause_writes()
-        resumes = any(one.command.action is Action.RESUME for one in waiting)
-        if resumes or self._applied is None or self._applied.pauses:
-            return self._limit.resume_writes(target.current_a)
-        return self._limit.writes_for(target.current_a)
-
-    def _pace_s(self) -> float:
-        """Seconds until the device bears another write."""
-        return self._written_s + self._limit.min_write_interval_s - self._clock.monotonic_s()
-
-    def _stale(self) -> bool:
-        """Whether the device wants to be told again what holds."""
-        return self._refresh_s() <= 0
-
-    def _refresh_s(self) -> float:
-        if self._failsafe is None or not self._failsafe.refreshed_by_limit or self._limit.wears_out:
-            return WAIT_AT_MOST_S
-        interval_s = self._failsafe.refresh_interval_s()
-        if interval_s is None:
-            return WAIT_AT_MOST_S
-        return self._written_s + interval_s - self._clock.monotonic_s()
+    def _writes(self, target: Target, waiting: Sequence[Open]) -> tuple[Write, ...]:
+        return self._rhythm.writes(target, resumes=any(one.command.action is Action.RESUME for one in waiting))
 
     def _idle_s(self) -> float:
-        if self._open:
-            return max(self._pace_s(), LOOK_AGAIN_S)
-        if self.target is None:
+        target = self.target
+        if target is None:
             return WAIT_AT_MOST_S
-        if self._refused is None and (self._applied is None or not _same(self._applied, self.target)):
-            return max(self._pace_s(), LOOK_AGAIN_S)
-        return max(self._refresh_s(), LOOK_AGAIN_S)
+        due_s = 0.0 if self._waiting else self._rhythm.upkeep_s(target)
+        return max(self._rhythm.pace_s(target), due_s, LOOK_AGAIN_S)
 
     def _next_end_s(self) -> float:
         """Seconds until a lease ends or a command that waits expires."""
-        ends = [one.command.expires_at_ms for one in self._open.values() if not one.intent]
-        lease = wish.next_end_ms(self.desired)
-        if lease is not None:
-            ends.append(lease)
-        return (min(ends) - self._clock.wall_ms()) / 1000 + 0.001 if ends else WAIT_AT_MOST_S
+        ends_at_ms = self._waiting.next_end_ms()
+        return WAIT_AT_MOST_S if ends_at_ms is None else (ends_at_ms - self._clock.wall_ms()) / 1000 + 0.001
 
 
-async def _first_unmet(access: Access, expected: Sequence[Expectation]) -> str | None:
+async def _look(access: Access, expected: Sequence[Expectation]) -> Look:
+    nothing = True
     for expectation in expected:
+        seen = await _see(access, expectation)
+        if seen is None:
+            continue
+        nothing = False
+        found, value = seen
+        if not found.met(value):
+            return Look(found.seen(value))
+    return Look(None, nothing)
+
+
+async def _see(access: Access, expectation: Expectation) -> tuple[Expectation, Value | None] | None:
+    """The value, and what it is held against. None: the device lacks what is optional, and there is nothing instead."""
+    optional = expectation.register.optional
+    try:
         value = await access.read(expectation.register.name)
-        if not expectation.met(value):
-            return expectation.seen(value)
-    return None
+    except Refused:
+        if not optional:
+            raise
+        value = None
+    if value is not None or not optional:
+        return expectation, value
+    return None if expectation.instead is None else await _see(access, expectation.instead)
 
 
-def _supersedes(command: Command, older: Command) -> bool:
-    """Whether a newer command makes an older one that has not ended pointless."""
-    if command.action is Action.SET_CURRENT_LIMIT:
-        return older.action is Action.SET_CURRENT_LIMIT and older.purpose is command.purpose
-    return older.action in {Action.PAUSE, Action.RESUME}
+def _why_late(command: Command, now_ms: int) -> str:
+    late = "it expired" if command.expires_at_ms <= now_ms else "its lease ran out"
+    return f"{late} before the device could be reached"
 
 
-def _same(one: Target, other: Target) -> bool:
-    return one.current_a == other.current_a
-
-
-def _details(target: Target, waiting: Sequence[_Open], limit: Limit) -> dict[str, Value]:
+def _details(target: Target, waiting: Sequence[Open], limit: Limit) -> dict[str, Value]:
     if target.current_a is None:
         return {"why": target.why}
     granted_a = limit.round_down(target.current_a)
@@ -449,9 +388,9 @@ def _details(target: Target, waiting: Sequence[_Open], limit: Limit) -> dict[str
     return shown
 
 
-def _granted(one: _Open, target: Target, cut: str | None) -> str | None:
+def _granted(command: Command, target: Target, cut: str | None) -> str | None:
     if cut is not None:
         return f"{cut}; the device holds what was asked"
-    if one.command.action is not Action.SET_CURRENT_LIMIT or target.command_id == one.command.id:
+    if command.action is not Action.SET_CURRENT_LIMIT or target.current_a == command.current_a:
         return None
-    return f"{target.why} applies"
+    return f"{target.why} applies" if target.current_a is not None else target.why
