@@ -29,6 +29,8 @@ SEQ_BLOCK = 10_000
 """Nearly three hours at one poll a second: the disk may be away that long before numbers run ahead of it."""
 EPOCH_BEGAN_MS = 1_735_689_600_000  # 2025-01-01: minutes since then are the least an epoch can be
 MINUTE_MS = 60_000
+LATEST_EPOCH_BY_CLOCK = 1 << 25
+"""Minutes of sixty years: a clock that is centuries ahead must not use up the numbers there are."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -57,7 +59,7 @@ _FORGET = "DELETE FROM commands WHERE final = 1 AND forget_at_ms < ?"
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """Sequence numbers that a crash may have taken: some of first…last were perhaps never used."""
+    """Sequence numbers that a crash may have taken: of first…last some were perhaps lost, and others never used."""
 
     recharge_point: str
     first: int
@@ -66,8 +68,14 @@ class Missing:
 
 @dataclass(slots=True)
 class _Seq:
+    """first: from where on a crash may take numbers. It lags behind by half a block or more, so that a crash just after
+    a block was reserved does not hide what was on its way then.
+    """
+
+    first: int
     next: int
     reserved: int
+    renewed: int
 
 
 class State:
@@ -86,7 +94,7 @@ class State:
             rows = await self.database.read("SELECT recharge_point, first, next, clean FROM seq ORDER BY 1")
             missing = []
             for recharge_point, first, following, clean in typed(rows, tuple[str, int, int, int]):
-                self._seqs[recharge_point] = _Seq(following, following)
+                self._seqs[recharge_point] = _Seq(following, following, following, following)
                 if not clean:
                     missing.append(Missing(recharge_point, first, following - 1))
             self.missing = tuple(missing)
@@ -116,7 +124,8 @@ class State:
         """
         rows = await self.database.read("SELECT value FROM meta WHERE name = 'epoch'")
         known = max((value for (value,) in typed(rows, tuple[int])), default=0)
-        epoch = max(known + 1, last_epoch + 1, (now_ms - EPOCH_BEGAN_MS) // MINUTE_MS)
+        by_clock = min((now_ms - EPOCH_BEGAN_MS) // MINUTE_MS, LATEST_EPOCH_BY_CLOCK)
+        epoch = max(known + 1, last_epoch + 1, by_clock)
         await self.database.write(Statement(_META, [("epoch", epoch)]))
         return epoch
 
@@ -126,9 +135,8 @@ class State:
         """Reserve a block for each, on disk when this returns: call once before the first `next_seq`."""
         rows: list[Row] = []
         for name in recharge_points:
-            seq = self._seqs.setdefault(name, _Seq(1, 1))
-            seq.reserved = seq.next + SEQ_BLOCK
-            rows.append((name, seq.next, seq.reserved, 0))
+            seq = self._seqs.setdefault(name, _Seq(1, 1, 1, 1))
+            rows.append(self._renew(name, seq))
         if rows:
             await self.database.write(Statement(_SEQ, rows))
 
@@ -138,9 +146,14 @@ class State:
         number = seq.next
         seq.next += 1
         if seq.reserved - seq.next < SEQ_BLOCK // 2:
-            seq.reserved = seq.next + SEQ_BLOCK
-            self.database.write(Statement(_SEQ, [(recharge_point, seq.next, seq.reserved, 0)]))
+            self.database.write(Statement(_SEQ, [self._renew(recharge_point, seq)]))
         return number
+
+    @staticmethod
+    def _renew(name: str, seq: _Seq) -> Row:
+        seq.first, seq.renewed = seq.renewed, seq.next
+        seq.reserved = seq.next + SEQ_BLOCK
+        return (name, seq.first, seq.reserved, 0)
 
     # Commands.
 
