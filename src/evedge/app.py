@@ -23,7 +23,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -73,14 +73,27 @@ STOP_AT_MOST_S = 25.0
 
 @dataclass(frozen=True, slots=True)
 class Signals:
-    """What the outside asks of a running gateway: `stop` ends it, `hurry` ends its drain."""
+    """What the outside asks of a running gateway: `stop` ends this run, `hurry` ends its drain.
+
+    reload: another run with a changed configuration follows at once; only ever set together with `stop`.
+    """
 
     stop: asyncio.Event
     hurry: asyncio.Event
+    reload: asyncio.Event = field(default_factory=asyncio.Event)
 
     def on_signal(self) -> None:
-        """SIGTERM or SIGINT: the first stops, the second speeds it up."""
-        (self.hurry if self.stop.is_set() else self.stop).set()
+        """SIGTERM or SIGINT: the first stops, also what was about to reload; the second speeds it up."""
+        if self.stop.is_set() and not self.reload.is_set():
+            self.hurry.set()
+        self.reload.clear()
+        self.stop.set()
+
+    def on_reload(self) -> None:
+        """A changed configuration is there. Whoever is stopping goes on stopping."""
+        if not self.stop.is_set():
+            self.reload.set()
+            self.stop.set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +136,10 @@ class Gateway:
                     await signals.stop.wait()
                     stack.enter_context(_overrun_guard())
                     parts.snapshot.not_ready = "it is stopping"
-                    self._systemd.stopping()
+                    if signals.reload.is_set():
+                        self._systemd.reloading()
+                    else:
+                        self._systemd.stopping()
                     log.info("gateway_stopping")
                     await _cancel(sources)
                     await parts.front.stop_intake()

@@ -48,7 +48,7 @@ async def _serve(path: Path, config: Config) -> int:
             new = _reloaded(path)
             if new is not None:
                 changed.append(new)
-                signals.stop.set()
+                signals.on_reload()
 
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGHUP, reload)
@@ -64,7 +64,7 @@ async def _serve(path: Path, config: Config) -> int:
         except Exception:
             log.exception("gateway_failed")
             return 1
-        if not changed:
+        if not signals.reload.is_set():
             return 0
         config = changed[-1]
         logs.configure(config.log.level, config.log.format)
