@@ -261,3 +261,15 @@ async def test_bytes_nobody_asked_for_are_dropped():
     async with Peer(behave) as peer, endpoint(peer) as link:
         for _ in range(3):
             assert list(await link.read(BLOCK)) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("answered", [True, False])
+async def test_a_cancellation_in_the_moment_of_the_answer_is_not_lost(answered):
+    async with Peer(counting if answered else silent) as peer, endpoint(peer) as link:
+        reading = asyncio.create_task(link.read(BLOCK))
+        await peer.asked.wait()
+        link._connection._client.ctx.response_future.add_done_callback(lambda _: reading.cancel())
+        if not answered:
+            peer.hang_up()
+        with pytest.raises(asyncio.CancelledError):
+            await reading

@@ -21,7 +21,7 @@ import logging
 import os
 import re
 import socket
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from types import TracebackType
 from typing import Self, cast
 
@@ -200,7 +200,7 @@ class _Connection:
             raise Outage(self._broken or "not connected")
         self._strays = 0
         try:
-            response: ModbusPDU = await self._client.execute(no_response_expected=False, request=request)
+            return await _cancellable(self._client.execute(no_response_expected=False, request=request))
         except ModbusIOException:
             but = ", only answers to other requests" if self._strays else ""
             raise NoAnswer(f"no answer within {self._timeout_s:g} s{but}") from None
@@ -208,7 +208,6 @@ class _Connection:
             raise Outage(self._broken or str(error)) from error
         finally:
             self._sent = b""
-        return response
 
     def close(self, reason: str) -> None:
         if not self.alive:
@@ -250,6 +249,19 @@ class _Connection:
         waiting = self._client.ctx.response_future
         if self._sent and not waiting.done():
             waiting.set_exception(Outage(reason))
+
+
+async def _cancellable(call: Awaitable[ModbusPDU]) -> ModbusPDU:
+    """Its answers are waited for with `wait_for`, which on Python 3.11 loses a cancellation that comes in the moment of
+    the answer (python/cpython issue 86296): the poller would go on polling while everybody waits for its end.
+    """
+    task = asyncio.current_task()
+    cancelling = task.cancelling() if task is not None else 0
+    try:
+        return await call
+    finally:
+        if task is not None and task.cancelling() > cancelling:
+            raise asyncio.CancelledError
 
 
 def _inspect(received: bytes, request: bytes) -> tuple[str | None, int]:
