@@ -31,9 +31,9 @@ def run_gateway(path: Path) -> int:
 
 def _allow_sockets() -> None:
     """As many open files as the system grants: the usual 1024 are fewer than `mqtt.max_clients` and its strangers."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError):  # a sandbox may forbid even to ask
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft != hard:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
