@@ -1,6 +1,6 @@
 """Takes commands, from Kafka and from local users, judges them, and hands them to the recharge points' reconcilers.
 
-Every value is settled before its offset is committed: its first step is on disk, or it is a dead letter, or it is not
+Every value is settled before its offset is committed: its first step is on disk, or its dead letter is, or it is not
 for this gateway. So a crash takes the same values again, and ids that were seen are answered with `duplicate`.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
@@ -17,6 +18,7 @@ from evedge.core.backoff import Backoff
 from evedge.core.commands import Action, Command, Foreign, Rejection, Rules, Step, judge
 from evedge.core.delivery import ConsumedRecord
 from evedge.core.errors import Outage
+from evedge.core.life import OpenCommand
 from evedge.core.model import Severity, Value
 from evedge.flows.clock import Clock
 from evedge.flows.lives import Lives, Told
@@ -55,7 +57,7 @@ class DeadLetters(Protocol):
 
     def refuse_foreign(
         self, value: bytes, key: bytes, headers: tuple[tuple[str, bytes], ...], kafka_topic: str, reason: str
-    ) -> None: ...
+    ) -> asyncio.Future[None] | None: ...
 
 
 class Alerts(Protocol):
@@ -93,7 +95,7 @@ class Commander:
         self._clock = clock
         self._about = about
         self._chance = chance
-        self._local: asyncio.Queue[tuple[bytes, str]] = asyncio.Queue(MAX_LOCAL_WAITING)
+        self._local: asyncio.Queue[tuple[bytes, str, str]] = asyncio.Queue(MAX_LOCAL_WAITING)
         self._one_at_a_time = asyncio.Lock()
         self._forgotten_s = clock.monotonic_s()
 
@@ -102,13 +104,18 @@ class Commander:
     async def serve_kafka(self, consumer: Consumer) -> None:
         """Take commands from Kafka until cancelled. Refused ends it: another gateway with this id took over."""
         backoff = Backoff(first_s=0.5, longest_s=10.0)
+        unsettled: deque[ConsumedRecord] = deque()
+        read: Sequence[ConsumedRecord] = ()
         while True:
             try:
-                records = await consumer.read(READ_TIMEOUT_S)
-                for record in records:
-                    await self.take(record)
-                if records:
-                    await consumer.commit(records)
+                if not unsettled:
+                    read = await consumer.read(READ_TIMEOUT_S)
+                    unsettled.extend(read)
+                while unsettled:  # what an outage of ours interrupts is not read again: it is settled before the next
+                    await self.take(unsettled[0])
+                    unsettled.popleft()
+                if read:
+                    await consumer.commit(read)
                 backoff.succeeded()
                 self._alerts.clear_alert("commands_unavailable")
             except Outage as outage:
@@ -124,7 +131,9 @@ class Commander:
         if isinstance(judged, Foreign):
             key = record.key if record.key is not None else b""
             if _names(key, self._rules.gateway):
-                self._dead_letters.refuse_foreign(value, key, record.headers, record.topic, judged.reason)
+                kept = self._dead_letters.refuse_foreign(value, key, record.headers, record.topic, judged.reason)
+                if kept is not None:
+                    await kept
             else:
                 log.debug("command_skipped", reason=judged.reason)
             return
@@ -132,10 +141,10 @@ class Commander:
 
     # From local users.
 
-    def submit(self, payload: bytes, issuer: str) -> bool:
-        """A local user published a command. False: too many wait already."""
+    def submit(self, payload: bytes, issuer: str, recharge_point: str) -> bool:
+        """A local user published a command on a recharge point's topic. False: too many wait already."""
         try:
-            self._local.put_nowait((payload, issuer))
+            self._local.put_nowait((payload, issuer, recharge_point))
         except asyncio.QueueFull:
             return False
         return True
@@ -143,12 +152,22 @@ class Commander:
     async def serve_local(self) -> None:
         """Take local users' commands until cancelled."""
         while True:
-            payload, issuer = await self._local.get()
-            judged = judge(payload, self._rules, self._clock.wall_ms(), issuer=issuer)
+            payload, issuer, recharge_point = await self._local.get()
+            judged = judge(payload, self._rules, self._clock.wall_ms(), issuer=issuer, only_for=recharge_point)
             if isinstance(judged, Foreign):
-                log.warning("command_refused", user=issuer, reason=judged.reason)
+                log.warning("command_refused", user=issuer, recharge_point=recharge_point, reason=judged.reason)
                 continue
             await self._settle(judged)
+
+    # After a start.
+
+    async def end_orphans(self, opened: Sequence[OpenCommand]) -> None:
+        """End commands that an earlier run left open and nobody here can execute any more."""
+        for one in opened:
+            name = one.command.recharge_point or ""
+            if name not in self._executors:
+                reason = self._unable.get(name, "its recharge point is not configured any more")
+                await self._lives.tell([self._told(one.command, Step.FAILED, reason)])
 
     # Both.
 
@@ -175,8 +194,13 @@ class Commander:
         await self._lives.tell([self._told(judged, Step.EXPIRED if expired else Step.REJECTED, reason)])
 
     async def _ping(self, command: Command) -> None:
-        await self._lives.tell([self._told(command, Step.ACCEPTED, None)])
-        await self._lives.tell([self._told(command, Step.VERIFIED, None, final=True, details=self._about())])
+        # Together: no crash comes between them.
+        await self._lives.tell(
+            [
+                self._told(command, Step.ACCEPTED, None),
+                self._told(command, Step.VERIFIED, None, final=True, details=self._about()),
+            ]
+        )
 
     def _told(
         self,

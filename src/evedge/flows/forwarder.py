@@ -31,6 +31,9 @@ MAX_SEND_RECORDS = 4000
 MAX_SEND_BYTES = 2 * 1024 * 1024
 GATHER_S = 0.03
 """How long records gather before a send: a lone alert, result or routed message is on its way in that time."""
+DRAIN_RETRY_S = 0.25
+RESTAMPED_FOR_S = 60.0
+"""How long no timestamp must have been refused until the alert about it is over."""
 GATHER_TELEMETRY_S = 0.2
 """Polls may wait longer: fewer, larger batches cost a third (a measurement is promised within a second)."""
 
@@ -85,12 +88,14 @@ class Forwarder:
         self._journal = journal
         self._producer = producer
         self._alerts = alerts
-        self._lanes = tuple(dict.fromkeys((*lanes, *journal.lanes())))
+        self._lanes = tuple(dict.fromkeys((*lanes, dead_letters, *journal.lanes())))
         self._telemetry_lanes = telemetry_lanes
         self._dead_letters = dead_letters
         self._clock = clock
         self._chance = chance
         self._draining = asyncio.Event()
+        self._lost: set[str] = set()  # lanes whose last send did not reach Kafka at all
+        self._restamped_s = float("-inf")
 
     async def run(self) -> None:
         """Forward every lane until cancelled."""
@@ -124,7 +129,7 @@ class Forwarder:
                 self._give_back(lane, records, outage.settled)
                 wait_s = backoff.failed(self._chance())
                 self._block(lane, outage, wait_s)
-                await asyncio.sleep(wait_s)
+                await self._pause(wait_s)
             except BaseException:
                 self._journal.give_back(lane, records)
                 raise
@@ -141,6 +146,13 @@ class Forwarder:
         except TimeoutError:
             return
 
+    async def _pause(self, wait_s: float) -> None:
+        """Wait before the next try; when draining begins there is no time to lose."""
+        if self._draining.is_set():
+            await asyncio.sleep(min(wait_s, DRAIN_RETRY_S))
+            return
+        await self._gather(wait_s)
+
     def _settle(self, lane: str, result: SendResult) -> None:
         if result.confirmed:
             self._journal.confirm(lane, result.confirmed)
@@ -152,6 +164,9 @@ class Forwarder:
                 f"Kafka refuses timestamps on {lane}: the clock of this machine is probably wrong; "
                 "records go with the present time, ce_time is unchanged",
             )
+            self._restamped_s = self._clock.monotonic_s()
+        elif self._clock.monotonic_s() - self._restamped_s >= RESTAMPED_FOR_S:
+            self._alerts.clear_alert("timestamp_refused")
 
     def _refuse(self, lane: str, refused: RefusedRecord) -> None:
         record = refused.record
@@ -187,8 +202,10 @@ class Forwarder:
             log.warning("lane_blocked", kafka_topic=lane, error=reason, retry_in_s=round(wait_s, 1))
         self.blocked[lane] = reason
         if isinstance(outage, TopicUnavailable):
+            self._found(lane)
             self._alerts.raise_alert(f"topic_unavailable:{lane}", reason, severity=Severity.ERROR)
         else:
+            self._lost.add(lane)
             self._alerts.raise_alert("kafka_lost", reason, severity=Severity.ERROR)
 
     def _unblock(self, lane: str) -> None:
@@ -196,5 +213,10 @@ class Forwarder:
             return
         log.info("lane_unblocked", kafka_topic=lane)
         self._alerts.clear_alert(f"topic_unavailable:{lane}")
-        if not self.blocked:
+        self._found(lane)
+
+    def _found(self, lane: str) -> None:
+        """Kafka answered for this lane."""
+        self._lost.discard(lane)
+        if not self._lost:
             self._alerts.clear_alert("kafka_lost")

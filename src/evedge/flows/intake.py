@@ -10,6 +10,7 @@ Does not know sockets, sessions, Kafka or files; who may publish what is decided
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -59,9 +60,9 @@ class Router(Protocol):
 
 
 class Commands(Protocol):
-    """Takes a command that a local user published; False: there is no room for it now."""
+    """Takes a command that a local user published on a recharge point's topic; False: there is no room for it now."""
 
-    def submit(self, payload: bytes, issuer: str) -> bool: ...
+    def submit(self, payload: bytes, issuer: str, recharge_point: str) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,10 +172,15 @@ class Intake:
         self._router.publish(topic, payload, 1, retain)
         return kept
 
-    def refuse_foreign(self, value: bytes, key: bytes, headers: Headers, kafka_topic: str, reason: str) -> None:
-        """A record read from Kafka that is for this gateway and cannot be understood: a dead letter."""
-        record = Record(kafka_topic, key, value, headers, self._clock.wall_ms(), durable=True)
-        self._refuse(record, "", reason, record.timestamp_ms)
+    def refuse_foreign(
+        self, value: bytes, key: bytes, headers: Headers, kafka_topic: str, reason: str
+    ) -> asyncio.Future[None] | None:
+        """A record from Kafka that is for this gateway and cannot be understood: a dead letter once it resolved."""
+        given = {name for name, _ in headers}
+        ours = (("ce_specversion", b"1.0"), ("ce_source", f"/evedge/{self._own.gateway}".encode()))
+        complete = (*headers, *((name, text) for name, text in ours if name not in given))
+        record = Record(kafka_topic, key, value, complete, self._clock.wall_ms(), durable=True)
+        return self._refuse(record, "", reason, record.timestamp_ms, kind="not_understood")
 
     # Inside.
 
@@ -183,32 +189,34 @@ class Intake:
         if way.timed:
             text = codec.measured_at(message.payload)
             if text is not None:
-                try:
-                    timestamp_ms = from_rfc3339(text)
-                except ValueError:
-                    timestamp_ms = now_ms
+                with contextlib.suppress(ValueError):
+                    measured_at_ms = from_rfc3339(text)
+                    timestamp_ms = measured_at_ms if measured_at_ms >= 0 else now_ms  # Kafka knows no time before 1970
         return Record(way.lane, way.key, message.payload, way.headers, timestamp_ms, message.qos > 0)
 
-    def _refuse(self, record: Record, mqtt_topic: str, error: str, now_ms: int) -> asyncio.Future[None] | None:
+    def _refuse(
+        self, record: Record, mqtt_topic: str, error: str, now_ms: int, *, kind: str = "not_json"
+    ) -> asyncio.Future[None] | None:
         log.warning("message_refused", mqtt_topic=mqtt_topic, kafka_topic=record.lane, error=error)
         if self._kafka_topics is None:
             return None
-        dead = DeadLetter(now_ms, record.lane, mqtt_topic, "not_json", error, record)
+        dead = DeadLetter(now_ms, record.lane, mqtt_topic, kind, error, record)
         return self._journal.refuse(dead, letter_for(dead, self._kafka_topics[Stream.DEAD_LETTERS], None))
 
     def _hand_over(self, publisher: Publisher, publishes: Sequence[Publish]) -> None:
         for message in publishes:
             named = self._own.parse(message.topic)
             if named is not None and named[1] is Leaf.COMMAND:
-                self._command(publisher, message)
+                self._command(publisher, message, named[0])
             else:
                 self._router.publish(message.topic, message.payload, message.qos, message.retain)
 
-    def _command(self, publisher: Publisher, message: Publish) -> None:
-        # Never retained, and not handed on as it is: what an agent sees comes from the commander, checked.
-        if message.retain or self.commands is None:
-            log.warning("command_ignored", mqtt_topic=message.topic, user=publisher.name, retained=message.retain)
-        elif not self.commands.submit(message.payload, publisher.name):
+    def _command(self, publisher: Publisher, message: Publish, recharge_point: str) -> None:
+        # Never retained, whatever the publisher says, and not handed on as it is: what an agent sees comes from the
+        # commander, checked.
+        if self.commands is None:
+            log.warning("command_ignored", mqtt_topic=message.topic, user=publisher.name)
+        elif not self.commands.submit(message.payload, publisher.name, recharge_point):
             log.error("command_dropped", mqtt_topic=message.topic, user=publisher.name, reason="too many wait")
 
     def _ways_for(self, message: Publish) -> tuple[Way, ...]:

@@ -7,6 +7,7 @@ after that, and struck off when the journal keeps it: a crash in between publish
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -15,6 +16,7 @@ import msgspec
 
 from evedge.core.commands import ENDS, Command, CommandResult, Step
 from evedge.core.desired import Desired
+from evedge.core.errors import Outage
 from evedge.core.histogram import Histogram
 from evedge.core.life import CommandChange, PendingResult
 from evedge.core.model import Value
@@ -99,7 +101,7 @@ class Lives:
                 details=dict(told.details),
             )
             outside = told.step in {Step.DUPLICATE, Step.LAPSED}
-            results.append((f"{told.id}/{told.step}{f'/{now_ms}' if outside else ''}", result))
+            results.append((_mark(told, now_ms if outside else None), result))
             if not outside:
                 changes.append(
                     CommandChange(
@@ -131,14 +133,18 @@ class Lives:
     def _publish(self, mark: str, result: CommandResult) -> None:
         kept = self._results.result(result, self._clock.wall_ms())
         if kept is None:
-            self._store.results_kept([mark])
+            self._strike_off(mark)
             return
 
         def struck_off(kept: asyncio.Future[None]) -> None:
             if not kept.cancelled() and kept.exception() is None:
-                self._store.results_kept([mark])
+                self._strike_off(mark)
 
         kept.add_done_callback(struck_off)
+
+    def _strike_off(self, mark: str) -> None:
+        with contextlib.suppress(Outage):  # the store is closed: the next start publishes it again
+            self._store.results_kept([mark])
 
     def _count(self, told: Told) -> None:
         key = (told.action, str(told.step))
@@ -149,3 +155,8 @@ class Lives:
             self._accepted_s[told.id] = self._clock.monotonic_s()
         elif told.ends and (accepted_s := self._accepted_s.pop(told.id, None)) is not None:
             self.seconds.observe(self._clock.monotonic_s() - accepted_s)
+
+
+def _mark(told: Told, at_ms: int | None) -> str:
+    """A name for one result. A step can be told twice, the second time as the end; `at_ms` for those that can recur."""
+    return f"{told.id}/{told.step}{'/final' if told.ends else ''}{'' if at_ms is None else f'/{at_ms}'}"
