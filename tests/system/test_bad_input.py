@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import signal
 import socket
 import time
 from collections.abc import Sequence
@@ -281,6 +282,10 @@ async def test_a_wrong_kafka_password_is_told_and_the_site_works(
         async with aiomqtt.Client("127.0.0.1", port, timeout=DEADLINE_S) as client:
             await client.publish("factory/a/1", b"kept", qos=1)
         assert "hunter2" not in run.said()
+        run.signal(signal.SIGTERM)
+        await run.logged("gateway_stopping")
+        run.signal(signal.SIGTERM)  # nobody waits for a Kafka that will not have us
+        assert await run.ended() == 0
 
 
 @pytest.mark.kafka
