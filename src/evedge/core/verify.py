@@ -26,6 +26,11 @@ class Expectation:
     at_most: float | None = None
     instead: Expectation | None = None
 
+    @property
+    def certain(self) -> bool:
+        """Whether there is something to read on every device of this kind."""
+        return not self.register.optional or self.instead is not None
+
     def met(self, value: Value | None) -> bool:
         """Whether a reading shows what is expected; None (not available) does not."""
         if value is None:

@@ -196,10 +196,19 @@ class Reconciler:
             return
         if not wrote:
             return  # the next round ends the late ones and writes for the others
-        if expected:  # otherwise it is the end, and told as such
+        if await self._can_be_seen(expected):
             await self._waiting.step(waiting, Step.WRITTEN)
-        if any(one in self._waiting for one in waiting):
             await self._end_by_reading(waiting, target, expected, cut=None)
+        else:
+            self._hold(target)
+            await self._waiting.end(waiting, Step.WRITTEN, lambda _: NOTHING_TO_READ, settle=True)
+
+    async def _can_be_seen(self, expected: Sequence[Expectation]) -> bool:
+        """Whether the device offers anything to read back; where that is not certain, it is asked."""
+        if not expected or any(one.certain for one in expected):
+            return bool(expected)
+        look = await self._device.run(lambda access: _look(access, expected), deadline_s=TURN_DEADLINE_S)
+        return not look.nothing
 
     async def _held_already(self, target: Target, expected: Sequence[Expectation]) -> bool:
         """Whether there is nothing to write: this process brought the device here, and it still shows it."""
@@ -263,14 +272,10 @@ class Reconciler:
             look = Look(f"it cannot be read back: {refused}")
         if look.held:
             await self._verified(waiting, target, cut=cut)
-        elif look.unmet is not None:
+            return
+        if look.unmet is not None:
             self._raise_not_held(look.unmet)
-            await self._fail(waiting, f"{look.unmet}; {cut}" if cut else look.unmet)
-        elif cut:
-            await self._fail(waiting, f"{cut}, and {NOTHING_TO_READ}")
-        else:
-            self._hold(target)
-            await self._waiting.end(waiting, Step.WRITTEN, lambda _: NOTHING_TO_READ, settle=True)
+        await self._fail(waiting, "; ".join(filter(None, (look.unmet or NOTHING_TO_READ, cut))))
 
     async def _verified(self, waiting: Sequence[Open], target: Target, *, cut: str | None) -> None:
         self._hold(target)
