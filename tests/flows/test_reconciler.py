@@ -502,6 +502,19 @@ async def test_a_newer_limit_of_the_same_purpose_supersedes_one_that_waits():
 
 
 @turned
+async def test_a_newer_limit_supersedes_one_that_waits_for_its_turn():
+    async with House() as house:
+        house.device.slow_s = 2.0
+        await house.limit("c-1", 10)
+        await asyncio.sleep(1)
+        await house.limit("c-2", 12)
+        await asyncio.sleep(20)
+        assert house.results.of("c-1") == ["accepted", "superseded"]
+        assert house.device.values() == [12.0]
+        assert not any(change.intent for change in house.store.changes if change.id == "c-1")
+
+
+@turned
 async def test_a_newer_limit_supersedes_one_that_is_being_written():
     async with House() as house:
 

@@ -125,7 +125,6 @@ class Reconciler:
 
     async def accept(self, command: Command) -> None:
         """Make a command one that waits; on disk when this returns."""
-        self._rhythm.target_changed()
         await self._waiting.accept(command, self._clock.wall_ms(), limit_before_a=self._limit_now_a())
         self._wake.set()
 

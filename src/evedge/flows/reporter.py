@@ -103,7 +103,7 @@ class Reporter:
         if reading.values:
             view.values = reading.values
             view.measured_at_ms = measured_at_ms
-        self.clear_alert("poller_failed", recharge_point=recharge_point)
+            self.clear_alert("poller_failed", recharge_point=recharge_point)
         telemetry = Telemetry(
             gateway=self._own.gateway,
             recharge_point=recharge_point,
