@@ -7,6 +7,7 @@ import configparser
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 from pathlib import Path
 
@@ -94,6 +95,20 @@ async def test_seq_goes_on_over_a_reload(real_kafka: RealKafka, tmp_path: Path, 
             records = await run.records("telemetry", until=lambda found: len(found) >= 6)
             assert await run.stop() == 0
     assert [value["seq"] for value in decoded(records)] == list(range(1, len(records) + 1))
+
+
+async def test_a_reload_that_cannot_be_opened_gives_way_to_the_former_configuration(tmp_path: Path) -> None:
+    port = free_port()
+    async with gateway(tmp_path, configuration(tmp_path, "site-042", mqtt_port=port)) as run:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            run.reconfigure(configuration(tmp_path, "site-042", mqtt_port=taken.getsockname()[1]))
+            run.signal(signal.SIGHUP)
+            await run.logged("reload_failed")
+            async with asyncio.timeout(DEADLINE_S):
+                await run.notify.hear("READY=1")
+        async with aiomqtt.Client("127.0.0.1", port, timeout=DEADLINE_S) as client:
+            await client.publish("local/still", b"here", qos=1)
+        assert await run.stop() == 0
 
 
 async def test_a_stop_during_a_reload_is_a_stop(tmp_path: Path) -> None:

@@ -38,36 +38,58 @@ def _allow_sockets() -> None:
 
 
 async def _serve(path: Path, config: Config) -> int:
-    """Run, and run again with the new configuration whenever SIGHUP brought a good one."""
+    """Run, and run again with the new configuration whenever SIGHUP brought a good one.
+
+    One that turns out not to work (its port is taken, say) gives way to the one before it.
+    """
     systemd = Systemd()
+    former: Config | None = None
     while True:
-        signals = Signals(asyncio.Event(), asyncio.Event())
-        changed: list[Config] = []
-
-        def reload(signals: Signals = signals, changed: list[Config] = changed) -> None:
-            new = _reloaded(path)
-            if new is not None:
-                changed.append(new)
-                signals.on_reload()
-
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGHUP, reload)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, signals.on_signal)
+        run = _Run(path)
+        run.hear_signals()
         try:
-            await Gateway(config, resolve_profiles(config), systemd=systemd, ready=_say_ready).run(signals)
-        except UsageError:
-            raise
+            await Gateway(config, resolve_profiles(config), systemd=systemd, ready=run.started).run(run.signals)
         except EvedgeError as error:
-            log.error("gateway_failed", error=str(error))
-            return 1
+            if former is None or run.ready:
+                if isinstance(error, UsageError):
+                    raise
+                log.error("gateway_failed", error=str(error))
+                return 1
+            log.error("reload_failed", error=str(error), then="the former configuration goes on")
+            config, former = former, None
         except Exception:
             log.exception("gateway_failed")
             return 1
-        if not signals.reload.is_set():
-            return 0
-        config = changed[-1]
+        else:
+            if run.changed is None or not run.signals.reload.is_set():
+                return 0
+            config, former = run.changed, config
         logs.configure(config.log.level, config.log.format)
+
+
+class _Run:
+    """One run's signals, and what came of them."""
+
+    def __init__(self, path: Path) -> None:
+        self.signals = Signals(asyncio.Event(), asyncio.Event())
+        self.changed: Config | None = None
+        self.ready = False
+        self._path = path
+
+    def hear_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.signals.on_signal)
+
+    def started(self, addresses: Addresses) -> None:  # noqa: ARG002 -- the log tells them already
+        self.ready = True
+
+    def _reload(self) -> None:
+        changed = _reloaded(self._path)
+        if changed is not None:
+            self.changed = changed
+            self.signals.on_reload()
 
 
 def _reloaded(path: Path) -> Config | None:
@@ -80,7 +102,3 @@ def _reloaded(path: Path) -> Config | None:
         return None
     log.info("reload_accepted", file=str(path))
     return config
-
-
-def _say_ready(addresses: Addresses) -> None:
-    """The log says it already."""
