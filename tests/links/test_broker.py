@@ -12,7 +12,7 @@ from amqtt.session import Session
 from structlog.testing import capture_logs
 
 from evedge.core.counters import MqttCounters
-from evedge.links.broker import REFUSED, RETAINED_OVERHEAD, Router, _at_once
+from evedge.links.broker import FILTER_OVERHEAD, REFUSED, RETAINED_OVERHEAD, Router, _at_once
 
 
 class Outbox:
@@ -199,3 +199,15 @@ async def test_a_coroutine_of_amqtt_that_begins_to_wait_is_noticed():
 
     with pytest.raises(RuntimeError, match="waits"):
         _at_once(waits())
+
+
+async def test_filters_of_all_sessions_together_have_a_bound(router, monkeypatch):
+    monkeypatch.setattr("evedge.links.broker.MAX_FILTER_BYTES", 2 * (FILTER_OVERHEAD + 3))
+    open_session(router, "a")
+    open_session(router, "b")
+    assert router.subscribe("a", "x/+", 0) == 0
+    assert router.subscribe("b", "x/+", 0) == 0
+    assert router.subscribe("b", "y/+", 0) == REFUSED
+    assert router.subscribe("b", "x/+", 1) == 1  # replacing one takes no more
+    router.close("a")
+    assert router.subscribe("b", "y/+", 0) == 0

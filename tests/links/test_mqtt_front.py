@@ -245,6 +245,54 @@ async def test_a_slow_subscriber_is_bounded_and_counted_and_harms_nobody():
         slow.abort()
 
 
+# Turns.
+
+
+async def test_a_client_that_sends_much_at_once_keeps_nobody_waiting(monkeypatch):
+    monkeypatch.setattr("evedge.links.mqtt_connection.TURN_S", 0.0)
+    async with Broker() as broker:
+        busy, other = await broker.client("busy"), await broker.client("other")
+        busy.send(*(subscribe(number, (f"x/{number}", 0)) for number in range(1, 901)))
+        answers = asyncio.create_task(busy.reader.readexactly(900 * 5))
+        await other.ping()
+        assert not answers.done()
+        assert (await answers)[-5:] == bytes([0x90, 3, *(900).to_bytes(2, "big"), 0])
+
+
+async def test_what_is_done_in_turns_keeps_its_order(monkeypatch):
+    monkeypatch.setattr("evedge.links.mqtt_connection.TURN_S", 0.0)
+    async with Broker() as broker:
+        client = await broker.client()
+        client.send(publish("a/b", b"kept", retain=True), subscribe(1, ("a/+", 0), ("a/b", 0)))
+        client.send(*(publish("a/b", b"%d" % number) for number in range(1000)), PINGREQ, b"\xf0\x00")
+        assert (await client.read())[0] == 0x90
+        got = [await client.message() for _ in range(1002)]
+        assert [(message.payload, message.retain) for message in got[:2]] == [(b"kept", True)] * 2
+        assert [message.payload for message in got[2:]] == [b"%d" % number for number in range(1000)]
+        assert await client.closed() == b"\xd0\x00"
+
+
+async def test_a_client_that_says_much_and_leaves_is_heard_to_the_end(monkeypatch):
+    monkeypatch.setattr("evedge.links.mqtt_connection.TURN_S", 0.0)
+    async with Broker() as broker:
+        client = await broker.client(will=("w", b"", 0, False))
+        client.send(*[PINGREQ] * 100, publish("a"), DISCONNECT)
+        await client.close()
+        await broker.presence.until("disconnected", "c")
+        assert [message.topic for message in broker.intake.accepted] == ["a"]
+        assert broker.counters.wills_published == 0
+
+
+async def test_stopping_the_intake_takes_what_was_read_already(monkeypatch):
+    monkeypatch.setattr("evedge.links.mqtt_connection.TURN_S", 0.0)
+    async with Broker() as broker:
+        client = await broker.client()
+        client.send(publish("first"), *[PINGREQ] * 1000, publish("last"))
+        await broker.intake.until(lambda: broker.intake.accepted)
+        assert await broker.front.stop_intake() is True
+        assert [message.topic for message in broker.intake.accepted] == ["first", "last"]
+
+
 # Logging in.
 
 

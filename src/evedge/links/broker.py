@@ -2,9 +2,9 @@
 
 A `Broker` whose sessions have no connection: the handler of each is a door to one of our outboxes, so amqtt's
 time-outs, queues and acknowledgements are never met (docs/decisions/0002-front-and-router.md says why).
-What is ours: fan-out is a plain call, the match is kept per topic until a subscription changes, QoS is the lower of
-publisher's and subscriber's, a session with several matching filters gets one message with the highest QoS among them,
-retained messages have a bound.
+What is ours: fan-out is a plain call, wildcards are found by level, the match is kept per topic until a subscription
+changes, QoS is the lower of publisher's and subscriber's, a session with several matching filters gets one message with
+the highest QoS among them, retained messages and filters have a bound.
 
 Knows nothing of sockets, users or rights. Runs in the event loop's thread only.
 
@@ -26,6 +26,7 @@ from amqtt.session import OutgoingApplicationMessage, Session
 
 from evedge.core.counters import MqttCounters
 from evedge.core.log_budget import LogBudget
+from evedge.links.mqtt_filters import FilterTree
 
 log = structlog.get_logger()
 _Result = TypeVar("_Result")
@@ -33,6 +34,10 @@ _Result = TypeVar("_Result")
 REFUSED = 0x80
 RETAINED_OVERHEAD = 256
 """Bytes that a retained message costs beside its topic and payload: objects, and its place in the table."""
+MAX_FILTER_BYTES = 33_554_432
+"""What the filters of all sessions may cost together; more are refused. Some ten thousands of the usual length."""
+FILTER_OVERHEAD = 512
+"""Bytes that a subscription costs beside its filter."""
 _KNOWN_TOPICS = 10_000
 _KNOWN_TOPIC_LENGTH = 256
 _CONFIG = {"listeners": {"default": {"type": "external", "bind": "unused:0"}}, "plugins": {}}
@@ -65,7 +70,8 @@ class Router(Broker):  # type: ignore[misc]  # amqtt ships no complete types
         self.counters = counters if counters is not None else MqttCounters()
         self._max_retained_bytes = max_retained_bytes
         self._filters: dict[str, set[str]] = {}
-        self._wildcards: set[str] = set()
+        self._filter_bytes = 0
+        self._wildcards = FilterTree()
         self._matched: dict[str, tuple[tuple[Outbox, int], ...]] = {}
         self._log_budget = LogBudget()
 
@@ -104,11 +110,16 @@ class Router(Broker):  # type: ignore[misc]  # amqtt ships no complete types
         session = self._sessions[client_id][0]
         if topic_filter in self._filters[client_id]:
             self._del_subscription(topic_filter, session)  # amqtt would keep the QoS of the first SUBSCRIBE
-        granted = int(_at_once(self.add_subscription((topic_filter, qos), session)))
-        if granted != REFUSED:
+        elif self._filter_bytes + _filter_size(topic_filter) > MAX_FILTER_BYTES:
+            return REFUSED
+        else:
+            self._filter_bytes += _filter_size(topic_filter)
             self._filters[client_id].add(topic_filter)
-            if _has_wildcard(topic_filter):
-                self._wildcards.add(topic_filter)
+        granted = int(_at_once(self.add_subscription((topic_filter, qos), session)))
+        if granted == REFUSED:
+            self._forget(client_id, topic_filter)
+        elif _has_wildcard(topic_filter):
+            self._wildcards.add(topic_filter)
         self._forget_matches(topic_filter)
         return granted
 
@@ -117,10 +128,7 @@ class Router(Broker):  # type: ignore[misc]  # amqtt ships no complete types
         if topic_filter not in self._filters.get(client_id, ()):
             return
         self._del_subscription(topic_filter, self._sessions[client_id][0])
-        if not self._subscriptions[topic_filter]:
-            del self._subscriptions[topic_filter]
-            self._wildcards.discard(topic_filter)
-        self._filters[client_id].discard(topic_filter)
+        self._forget(client_id, topic_filter)
         self._forget_matches(topic_filter)
 
     def send_retained(self, client_id: str, topic_filter: str, qos: int) -> None:
@@ -148,10 +156,17 @@ class Router(Broker):  # type: ignore[misc]  # amqtt ships no complete types
         """Topic, payload and QoS of all that is retained."""
         return [(kept.topic, kept.data, kept.qos) for kept in self._retained_messages.values()]
 
+    def _forget(self, client_id: str, topic_filter: str) -> None:
+        self._filters[client_id].discard(topic_filter)
+        self._filter_bytes -= _filter_size(topic_filter)
+        if not self._subscriptions.get(topic_filter):
+            self._subscriptions.pop(topic_filter, None)
+            self._wildcards.discard(topic_filter)
+
     def _match(self, topic: str) -> tuple[tuple[Outbox, int], ...]:
         """The outboxes that get this topic, each once, with the highest QoS granted among its filters (3.3.5)."""
         filters = [topic] if topic in self._subscriptions else []
-        filters += [topic_filter for topic_filter in self._wildcards if self._matches(topic, topic_filter)]
+        filters += self._wildcards.matching(topic)
         granted: dict[str, int] = {}
         for topic_filter in filters:
             for session, qos in self._subscriptions[topic_filter]:
@@ -198,6 +213,10 @@ class Router(Broker):  # type: ignore[misc]  # amqtt ships no complete types
 
 def _retained_size(topic: str, payload: bytes) -> int:
     return len(topic) + len(payload) + RETAINED_OVERHEAD
+
+
+def _filter_size(topic_filter: str) -> int:
+    return len(topic_filter) + FILTER_OVERHEAD
 
 
 def _has_wildcard(topic_filter: str) -> bool:

@@ -6,14 +6,17 @@ Lives from accept to the socket's end; what outlives it is in `mqtt_session`, an
 Invariants:
 - Nothing but CONNECT is heeded before the client is let in; what it sends meanwhile is kept in order, one read at most.
 - A denied publish is not acknowledged: what came before it is accepted, then the connection ends.
+- A client has the event loop for `TURN_S` at a time: what one read brought beyond that comes after the others' turns,
+  in its order, and nothing more is read meanwhile.
 - Publishes may wait for the journal while PINGREQ, SUBSCRIBE and acknowledgements are served; when the socket is held,
   the keep-alive clock stands still.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import structlog
 
@@ -51,6 +54,10 @@ log = structlog.get_logger()
 
 MAX_SUBSCRIPTIONS = 1000
 """Per session; more are refused."""
+TURN_S = 0.01
+"""How long one client is served before the others have their turn; a quarter of a megabyte may hold much to do."""
+BATCH = 128
+"""Publishes that are accepted in one call."""
 _KNOWN_TOPICS = 1000
 _REFUSED = 0x80
 
@@ -74,6 +81,13 @@ class House(Protocol):
     def ended(self, connection: Connection) -> None: ...
 
     def gone(self, connection: Connection) -> None: ...
+
+
+class _Subscribed(NamedTuple):
+    """To do after a SUBACK, one filter at a time: what is retained may be much."""
+
+    topic_filter: str
+    qos: int
 
 
 class _Client:
@@ -102,6 +116,7 @@ class Connection(Socket):
         self._reader = FrameReader(house.settings.max_packet_bytes)
         self._client: _Client | None = None
         self._knocked = False
+        self._left: deque[Frame | _Subscribed] = deque()  # what was read and is not done yet
         self._early: list[Frame] = []  # what came behind CONNECT while it was being decided
 
     def __repr__(self) -> str:
@@ -136,8 +151,8 @@ class Connection(Socket):
             self._early += frames
         elif frames:
             self._knock(frames)
-        if self._reader.error is not None and not self._ended:
-            self._malformed(self._reader.error)
+        if not self._left:
+            self._end_of_frames()
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -145,6 +160,7 @@ class Connection(Socket):
             self._client.session.pump()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.finish()  # there may be a DISCONNECT in it, which takes the will away
         super().connection_lost(exc)
         self._house.gone(self)
 
@@ -165,6 +181,11 @@ class Connection(Socket):
         self.unhold(Hold.LOGIN)
         early, self._early = self._early, []
         self._take(client, early)
+
+    def finish(self) -> None:
+        """Do all that was read, now."""
+        if self._client is not None:
+            self._work(self._client, to_the_end=True)
 
     def refuse(self, code: ReturnCode, reason: str) -> None:
         """Not let in."""
@@ -198,18 +219,51 @@ class Connection(Socket):
     # Frames of a client that is in.
 
     def _take(self, client: _Client, frames: list[Frame]) -> None:
-        """Everything one read brought, in order. Publishes are gathered: one accept for all of them."""
-        known, incoming = client.may_publish, client.incoming
-        for frame in frames:
+        """What one read brought, in order, behind what is left of the one before."""
+        is_working = bool(self._left)
+        self._left.extend(frames)
+        if not is_working:
+            self._work(client)
+
+    def _work(self, client: _Client, *, to_the_end: bool = False) -> None:
+        """Publishes are gathered: one accept for many of them."""
+        known, incoming, left = client.may_publish, client.incoming, self._left
+        ends_at = self._loop.time() + TURN_S
+        gathered = 0
+        while left and not self._ended:
+            frame = left.popleft()
             if isinstance(frame, Publish):
                 if frame.topic in known or self._judge(client, frame):
                     incoming.publish(frame)
+                    gathered += 1
+                if gathered < BATCH:
+                    continue
+                gathered = 0
+                incoming.flush()
             else:
                 _MEANINGS[type(frame)](self, client, frame)
-            if self._ended:
-                return
+            if left and not to_the_end and self._loop.time() >= ends_at:
+                break
+        if self._ended:
+            left.clear()
+            return
         incoming.flush()
+        if left:
+            self.hold(Hold.TURN)
+            self._loop.call_soon(self._go_on, client)
+            return
         self._hold_if_unread()
+
+    def _go_on(self, client: _Client) -> None:
+        """The next turn."""
+        self._work(client)
+        if not self._left and not self._ended:
+            self.unhold(Hold.TURN)
+            self._end_of_frames()
+
+    def _end_of_frames(self) -> None:
+        if self._reader.error is not None and not self._ended:
+            self._malformed(self._reader.error)
 
     def _judge(self, client: _Client, frame: Publish) -> bool:
         """Whether the client may publish this. If not, it is ignored or the connection ends."""
@@ -265,10 +319,17 @@ class Connection(Socket):
                 self._warn("subscribe_denied", client.publisher.name, topic_filter=topic_filter, reason=refusal)
                 granted.append(_REFUSED)
         self.send(suback(frame.packet_id, granted))
-        for (topic_filter, _), qos in zip(frame.requests, granted, strict=True):
-            if qos != _REFUSED:
-                router.send_retained(session.client_id, topic_filter, qos)
-                self._house.presence.subscribed(client.publisher, topic_filter)
+        self._left.extendleft(
+            [
+                _Subscribed(topic_filter, qos)
+                for (topic_filter, _), qos in zip(reversed(frame.requests), reversed(granted), strict=True)
+                if qos != _REFUSED
+            ]
+        )
+
+    def _subscribed(self, client: _Client, done: _Subscribed) -> None:
+        self._house.router.send_retained(client.session.client_id, done.topic_filter, done.qos)
+        self._house.presence.subscribed(client.publisher, done.topic_filter)
 
     def _subscribe_refusal(self, client: _Client, topic_filter: str) -> str | None:
         subscriptions = client.session.subscriptions
@@ -346,6 +407,7 @@ _MEANINGS: dict[type, Callable[[Connection, _Client, Any], None]] = {
     Pubcomp: Connection._pubcomp,  # noqa: SLF001
     Pingreq: Connection._pingreq,  # noqa: SLF001
     Subscribe: Connection._subscribe,  # noqa: SLF001
+    _Subscribed: Connection._subscribed,  # noqa: SLF001
     Unsubscribe: Connection._unsubscribe,  # noqa: SLF001
     Disconnect: Connection._disconnect,  # noqa: SLF001
     Connect: Connection._second_connect,  # noqa: SLF001

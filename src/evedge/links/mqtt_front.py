@@ -113,8 +113,9 @@ class MqttFront:
         self._stop_listening()
         for stranger in list(self._strangers):
             stranger.abort()
-        for connection in self._sockets:
+        for connection in list(self._sockets):
             connection.hold(Hold.STOP)
+            connection.finish()
         try:
             async with asyncio.timeout(deadline_s):
                 await self.flow.empty()

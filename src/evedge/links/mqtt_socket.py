@@ -31,6 +31,7 @@ class Hold(Flag):
     FLOW = auto()
     OUTPUT = auto()
     STOP = auto()
+    TURN = auto()
 
 
 class Socket(asyncio.Protocol):
