@@ -36,6 +36,7 @@ from evedge.core.cloudevents import COUNTER_BITS
 from evedge.core.counters import MqttCounters
 from evedge.core.errors import UsageError
 from evedge.core.lanes import WhenFull
+from evedge.core.life import OpenCommand
 from evedge.core.model import Link, Severity, Stream, Value
 from evedge.core.profile import Profile
 from evedge.flows.clock import SystemClock
@@ -193,7 +194,8 @@ class Gateway:
         pollers = build.pollers(config, self._profiles, reporter, clock)
         lives = Lives(state, reporter, gateway=config.gateway.id, clock=clock)
         devices = {name: device for poller in pollers for name, device in poller.devices.items()}
-        reconcilers = await self._reconcilers(state, reporter, lives, devices)
+        opened = await state.open_commands()
+        reconcilers = await self._reconcilers(state, opened, reporter, lives, devices)
         commander = Commander(
             rules=build.command_rules(config),
             executors=reconcilers,
@@ -206,6 +208,8 @@ class Gateway:
             about=lambda: self._about(reporter),
         )
         intake.commands = commander
+        await lives.publish_pending()
+        await commander.end_orphans(opened)
         presence = AgentPresence(build.agents(config), reporter)
         producer, consumer, forwarder = None, None, None
         if self._kafka is not None and topics is not None:
@@ -290,10 +294,14 @@ class Gateway:
         )
 
     async def _reconcilers(
-        self, state: State, reporter: Reporter, lives: Lives, devices: Mapping[str, Device]
+        self,
+        state: State,
+        opened: Sequence[OpenCommand],
+        reporter: Reporter,
+        lives: Lives,
+        devices: Mapping[str, Device],
     ) -> dict[str, Reconciler]:
         desired = await state.desired()
-        opened = await state.open_commands()
         found = {}
         for point in self._config.recharge_points:
             profile = self._profiles.get(point.id)

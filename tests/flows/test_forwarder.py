@@ -294,6 +294,30 @@ async def test_draining_wakes_a_lane_that_waits_for_its_next_try():
 
 
 @turned
+async def test_when_kafka_answers_one_lane_those_that_lost_it_try_at_once():
+    async with House() as house:
+        house.producer.answers["telemetry"] = [away()] * 1000
+        house.accept(1)
+        while len(house.producer.sent) < 12:
+            await asyncio.sleep(0.1)
+        house.producer.answers["telemetry"] = []  # its next try is ten seconds away, and Kafka is back
+        house.accept(2, lane="alerts")
+        await asyncio.sleep(1)
+        assert house.confirmed == [2, 1]
+
+
+@turned
+async def test_a_lane_that_works_does_not_hurry_a_lost_one_all_the_time():
+    async with House() as house:
+        house.producer.answers["telemetry"] = [away()] * 1000
+        house.accept(1)
+        for number in range(600):
+            house.accept(100 + number, lane="alerts")
+            await asyncio.sleep(0.1)
+        assert len(house.producer.values("telemetry")) < 60 / 2 + 10
+
+
+@turned
 async def test_lanes_of_an_earlier_configuration_are_served_too():
     async with House("telemetry", left=[record(b"1", lane="long-gone", durable=False)]) as house:
         await asyncio.sleep(1)

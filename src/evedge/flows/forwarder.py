@@ -29,6 +29,8 @@ log = structlog.get_logger()
 
 MAX_SEND_RECORDS = 4000
 MAX_SEND_BYTES = 2 * 1024 * 1024
+WAKE_EVERY_S = 2.0
+"""How often a lane that works may hurry on those that lost Kafka."""
 GATHER_S = 0.03
 """How long records gather before a send: a lone alert, result or routed message is on its way in that time."""
 DRAIN_RETRY_S = 0.25
@@ -95,6 +97,8 @@ class Forwarder:
         self._chance = chance
         self._draining = asyncio.Event()
         self._lost: set[str] = set()  # lanes whose last send did not reach Kafka at all
+        self._woken_s = float("-inf")
+        self._worth_a_try = asyncio.Event()  # set, and replaced, when lanes that wait should not wait any longer
         self._restamped_s = float("-inf")
 
     async def run(self) -> None:
@@ -106,6 +110,7 @@ class Forwarder:
     async def drain(self, deadline_s: float) -> bool:
         """Send without gathering until nothing waits or the time is up. True: everything was confirmed."""
         self._draining.set()
+        self._worth_a_try.set()
         ends = self._clock.monotonic_s() + deadline_s
         while any(counts.waiting for counts in self._journal.lanes().values()):
             if self._clock.monotonic_s() >= ends:
@@ -147,11 +152,15 @@ class Forwarder:
             return
 
     async def _pause(self, wait_s: float) -> None:
-        """Wait before the next try; when draining begins there is no time to lose."""
+        """Wait before the next try; less when Kafka answers another lane, or when draining leaves no time to lose."""
         if self._draining.is_set():
             await asyncio.sleep(min(wait_s, DRAIN_RETRY_S))
             return
-        await self._gather(wait_s)
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._worth_a_try.wait()
+        except TimeoutError:
+            return
 
     def _settle(self, lane: str, result: SendResult) -> None:
         if result.confirmed:
@@ -209,14 +218,21 @@ class Forwarder:
             self._alerts.raise_alert("kafka_lost", reason, severity=Severity.ERROR)
 
     def _unblock(self, lane: str) -> None:
-        if self.blocked.pop(lane, None) is None:
-            return
-        log.info("lane_unblocked", kafka_topic=lane)
-        self._alerts.clear_alert(f"topic_unavailable:{lane}")
-        self._found(lane)
+        if self.blocked.pop(lane, None) is not None:
+            log.info("lane_unblocked", kafka_topic=lane)
+            self._alerts.clear_alert(f"topic_unavailable:{lane}")
+            self._found(lane)
+        elif self._lost:
+            self._found(lane)
 
     def _found(self, lane: str) -> None:
         """Kafka answered for this lane."""
         self._lost.discard(lane)
         if not self._lost:
             self._alerts.clear_alert("kafka_lost")
+            return
+        now_s = self._clock.monotonic_s()
+        if now_s - self._woken_s >= WAKE_EVERY_S:  # the others need not wait until their own time has come
+            self._woken_s = now_s
+            self._worth_a_try.set()
+            self._worth_a_try = asyncio.Event()
