@@ -558,7 +558,6 @@ def test_drop_oldest_keeps_the_newest_and_counts_the_rest(steps):
                 assert journal.bytes <= 1500
             await asyncio.gather(*futures)  # nobody waits for ever
             for lane in LANES:
-                journal.open_lane(lane)
                 found = await values(journal, lane)
                 counts = journal.lanes()[lane]
                 assert found == sorted(found)
@@ -708,17 +707,6 @@ async def test_two_lanes_do_not_wait_for_each_other(tmp_path):
         journal.accept([record(b"1", lane="blocked"), record(b"2", lane="free")])
         await journal.take("blocked", 1, 1)  # and never confirmed
         assert await values(journal, "free") == [2]
-
-
-async def test_a_lane_shows_before_its_first_record(tmp_path):
-    async with open_journal(tmp_path) as journal:
-        journal.open_lane("alerts")
-        assert journal.lanes()["alerts"].accepted == 0
-        assert journal.oldest_ms("alerts") is None
-        journal.accept([record(lane="alerts", timestamp_ms=123)])
-        assert journal.oldest_ms("alerts") == 123
-        await journal.take("alerts", 1, 1)
-        assert journal.oldest_ms("alerts") == 123
 
 
 async def test_a_file_of_a_newer_evedge_is_refused(tmp_path):

@@ -37,6 +37,7 @@ from evedge.core.errors import EvedgeError, Outage
 from evedge.core.lanes import DeadLetter, DropReason, LaneCounts, WhenFull
 from evedge.core.model import Record
 from evedge.links.database import Database, Row, Statement, typed
+from evedge.links.journal_lane import Lane, number_of
 from evedge.links.journal_rows import (
     DEAD_LETTERS,
     DELETE,
@@ -68,51 +69,6 @@ HEAD_RECORDS = 8192
 MAX_UNWRITTEN_BYTES = 16 * 1024 * 1024
 
 
-class _Lane:
-    """One lane's queue. `behind_from` is the first number that is on disk only; None: nothing is.
-
-    spilled: the numbers of volatile records in memory that have a row.
-    """
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.counts = LaneCounts()
-        self.head: deque[Record] = deque()
-        self.head_bytes = 0
-        self.taken: dict[int, Record] = {}
-        self.behind_from: int | None = None
-        self.behind_last = 0
-        self.spilled: set[int] = set()
-        self.bytes = 0
-        self.filled = asyncio.Event()
-        self.filling = asyncio.Lock()
-
-    def push(self, record: Record) -> None:
-        self.head.append(record)
-        self.head_bytes += record.size
-        self.filled.set()
-
-    def pop(self) -> Record:
-        record = self.head.popleft()
-        self.head_bytes -= record.size
-        if not self.head and self.behind_from is None:
-            self.filled.clear()
-        return record
-
-    def put_back(self, records: Sequence[Record]) -> None:
-        """`records` are in the order of their numbers; what is in the head already may be older than some of them."""
-        if self.head and records and records[-1].number > self.head[0].number:
-            self.head = deque(sorted((*records, *self.head), key=_number))
-        else:
-            self.head.extendleft(reversed(records))
-        self.head_bytes += sum(record.size for record in records)
-        if self.head:
-            self.filled.set()
-
-    def has_row(self, record: Record) -> bool:
-        return record.durable or record.number in self.spilled
-
-
 class Journal:
     """An async context manager: inside, the file is open and what an earlier run left is known and waiting.
 
@@ -134,7 +90,7 @@ class Journal:
         self.database = Database(path, schema=SCHEMA, version=FORMAT)
         self._head_records = head_records
         self._head_bytes = head_bytes
-        self._lanes: dict[str, _Lane] = {}
+        self._lanes: dict[str, Lane] = {}
         self._number = 0
         self._received: dict[str, set[int]] = {}
         self._held: deque[tuple[Sequence[Record], Sequence[tuple[str, int]], asyncio.Future[None]]] = deque()
@@ -268,7 +224,7 @@ class Journal:
             self._remove(self._lane(name), records, DropReason.JOURNAL_FULL)
         return self.bytes + size <= self.max_bytes or not self.bytes
 
-    def _start_fill(self, lane: _Lane) -> None:
+    def _start_fill(self, lane: Lane) -> None:
         if not lane.filling.locked():
             filling = asyncio.create_task(self._fill(lane), name=f"journal[{lane.name}]")
             self._fills.add(filling)
@@ -394,13 +350,13 @@ class Journal:
             records.append(record)
         return records
 
-    async def _fill(self, lane: _Lane) -> None:
+    async def _fill(self, lane: Lane) -> None:
         async with lane.filling:
             if not lane.head and lane.behind_from is not None:
                 await self._read_behind(lane, lane.behind_from)
         self._admit()
 
-    async def _read_behind(self, lane: _Lane, first: int) -> None:
+    async def _read_behind(self, lane: Lane, first: int) -> None:
         asked_until = lane.behind_last
         rows = await self.database.read(PAGE, (lane.name, first, self._head_records))
         behind_from = asked_until + 1  # what comes while the disk is read has a higher number
@@ -431,7 +387,7 @@ class Journal:
         """These were taken and not confirmed: they are the lane's next ones again."""
         queue = self._lane(lane)
         known = [record for record in records if queue.taken.pop(record.number, None) is not None]
-        queue.put_back(sorted(known, key=_number))
+        queue.put_back(sorted(known, key=number_of))
 
     def refuse(self, dead: DeadLetter, letter: Record | None) -> asyncio.Future[None] | None:
         """`dead.record` cannot be delivered: `letter` goes to its own lane, and people can look at it.
@@ -465,16 +421,16 @@ class Journal:
         self._admit()
         return done
 
-    def _forget(self, lane: _Lane, records: Iterable[Record], reason: DropReason | None) -> None:
+    def _forget(self, lane: Lane, records: Iterable[Record], reason: DropReason | None) -> None:
         self._remove(lane, records, reason)
         self._admit()
 
-    def _remove(self, lane: _Lane, records: Iterable[Record], reason: DropReason | None) -> None:
+    def _remove(self, lane: Lane, records: Iterable[Record], reason: DropReason | None) -> None:
         rows = self._settle(lane, records, reason)
         if rows:
             self.database.write(Statement(DELETE, rows))
 
-    def _settle(self, lane: _Lane, records: Iterable[Record], reason: DropReason | None) -> list[Row]:
+    def _settle(self, lane: Lane, records: Iterable[Record], reason: DropReason | None) -> list[Row]:
         """Count the records as confirmed (no reason) or dropped. Returns the keys of the rows that may go."""
         rows: list[Row] = []
         for record in records:
@@ -499,7 +455,7 @@ class Journal:
         for lane in self._lanes.values():
             records = [record for record in (*lane.taken.values(), *lane.head) if not lane.has_row(record)]
             if records:
-                lane.spilled.update(map(_number, records))
+                lane.spilled.update(map(number_of, records))
                 self._write(records, Statement(INSERT, [record_row(record) for record in records]))
 
     # Looking.
@@ -508,30 +464,16 @@ class Journal:
         """Each lane's counts."""
         return {name: lane.counts for name, lane in self._lanes.items()}
 
-    def open_lane(self, lane: str) -> None:
-        """Make a lane known before its first record, so that it shows with zeros."""
-        self._lane(lane)
-
-    def oldest_ms(self, lane: str) -> int | None:
-        """The timestamp of the oldest record in memory that waits; None when none does."""
-        queue = self._lane(lane)
-        first = next(iter(queue.taken.values()), queue.head[0] if queue.head else None)
-        return None if first is None else first.timestamp_ms
-
     async def dead_letters(self) -> list[DeadLetter]:
         """The last MAX_DEAD_LETTERS records that could not be delivered, oldest first."""
         rows = await self.database.read(DEAD_LETTERS)
         return [dead_letter_of(row) for row in typed(rows, tuple[int, int, str, str, str, str, bytes, bytes, bytes])]
 
-    def _lane(self, name: str) -> _Lane:
+    def _lane(self, name: str) -> Lane:
         lane = self._lanes.get(name)
         if lane is None:
-            lane = self._lanes[name] = _Lane(name)
+            lane = self._lanes[name] = Lane(name)
         return lane
-
-
-def _number(record: Record) -> int:
-    return record.number
 
 
 def _pass_on(done: asyncio.Future[None], kept: asyncio.Future[None]) -> None:
