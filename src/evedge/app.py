@@ -445,8 +445,13 @@ async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
 def _overrun_guard() -> Iterator[None]:
     """Ends the process, with all stacks on standard error, when a stop hangs."""
 
+    loop = asyncio.get_running_loop()
+
     def overrun() -> None:
-        sys.stderr.write(f"evedge: stopping took longer than {STOP_AT_MOST_S:g} s; the stacks of all threads follow\n")
+        sys.stderr.write(f"evedge: stopping took longer than {STOP_AT_MOST_S:g} s; every task and thread follows\n")
+        for task in asyncio.all_tasks(loop):
+            sys.stderr.write(f"{task.get_name()}\n")
+            task.print_stack(file=sys.stderr)
         faulthandler.dump_traceback(sys.stderr)
         os._exit(1)
 
