@@ -444,7 +444,6 @@ async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
 @contextlib.contextmanager
 def _overrun_guard() -> Iterator[None]:
     """Ends the process, with all stacks on standard error, when a stop hangs."""
-
     loop = asyncio.get_running_loop()
 
     def overrun() -> None:
