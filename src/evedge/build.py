@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 
 from evedge.config import Config, RechargePoint
-from evedge.config_profiles import endpoint, poll_interval_s, timeout_s
+from evedge.config_profiles import plan_for, poll_interval_s, shared_endpoints
 from evedge.core.commands import IssuerRights, Rules
 from evedge.core.desired import Bounds, OnLapse
 from evedge.core.model import Stream
-from evedge.core.plan import make_plan
 from evedge.core.profile import Limit, Profile
 from evedge.core.rights import Ownership, Rights
 from evedge.flows.clock import Clock
@@ -108,50 +106,23 @@ def lanes(config: Config, topics: Mapping[Stream, str]) -> list[str]:
     return [*own, *(entry.kafka_topic for entry in config.routes)]
 
 
-@dataclass(frozen=True, slots=True)
-class _Shared:
-    """Recharge points behind one host and port share its connection, and the manners of the most sensitive of them."""
-
-    host: str
-    port: int
-    points: Sequence[RechargePoint]
-
-
-def _shared_endpoints(config: Config, profiles: Mapping[str, Profile]) -> list[_Shared]:
-    by_address: dict[tuple[str, int], list[RechargePoint]] = {}
-    for point in config.recharge_points:
-        if point.host is not None and point.is_polled:
-            port, _ = endpoint(point, profiles[point.id])
-            by_address.setdefault((point.host, port), []).append(point)
-    return [_Shared(host, port, points) for (host, port), points in by_address.items()]
-
-
 def pollers(config: Config, profiles: Mapping[str, Profile], sink: Sink, clock: Clock) -> list[Poller]:
     """One poller for each Modbus TCP endpoint, spread over the slots of an interval."""
     found = []
-    for slot, shared in enumerate(_shared_endpoints(config, profiles)):
-        connections = [profiles[point.id].connection for point in shared.points]
+    for slot, shared in enumerate(shared_endpoints(config, profiles)):
         link = ModbusEndpoint(
             shared.host,
             shared.port,
-            connect_timeout_s=max(connection.connect_timeout_s for connection in connections),
-            timeout_s=max(timeout_s(point, profiles[point.id]) for point in shared.points),
-            pause_between_requests_s=max(connection.pause_between_requests_s for connection in connections),
-            pause_after_connect_s=max(connection.pause_after_connect_s for connection in connections),
+            connect_timeout_s=shared.connect_timeout_s,
+            timeout_s=shared.timeout_s,
+            pause_between_requests_s=shared.pause_between_requests_s,
+            pause_after_connect_s=shared.pause_after_connect_s,
         )
         polled = [
-            Polled(
-                point.id,
-                make_plan(
-                    profiles[point.id],
-                    connector=point.connector,
-                    unit_id=endpoint(point, profiles[point.id])[1],
-                ),
-                poll_interval_s(point, profiles[point.id]),
-            )
-            for point in shared.points
+            Polled(point.id, plan_for(point, profile), poll_interval_s(point, profile))
+            for point, profile in shared.points
         ]
-        found.append(Poller(f"{shared.host}:{shared.port}", link, polled, sink, clock=clock, slot=slot))
+        found.append(Poller(shared.name, link, polled, sink, clock=clock, slot=slot))
     return found
 
 

@@ -6,12 +6,14 @@ key that names it, told once however many recharge points name it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from evedge.config import Config, ConfigError, Mistake, RechargePoint
 from evedge.config.mistakes import Location, shown
 from evedge.config.rules import Finding
 from evedge.core.errors import UsageError
+from evedge.core.plan import Plan, make_plan
 from evedge.core.profile import Profile, ProfileError
 from evedge.profiles import load_profile
 
@@ -57,6 +59,51 @@ def poll_interval_s(point: RechargePoint, profile: Profile) -> float:
 def timeout_s(point: RechargePoint, profile: Profile) -> float:
     """How long an answer may take."""
     return point.timeout_s if point.timeout_s is not None else profile.connection.response_timeout_s
+
+
+@dataclass(frozen=True, slots=True)
+class SharedEndpoint:
+    """Recharge points behind one host and port share its connection, and the manners of the most sensitive of them."""
+
+    host: str
+    port: int
+    points: tuple[tuple[RechargePoint, Profile], ...]
+
+    @property
+    def name(self) -> str:
+        return f"{self.host}:{self.port}"
+
+    @property
+    def pause_between_requests_s(self) -> float:
+        return max(profile.connection.pause_between_requests_s for _, profile in self.points)
+
+    @property
+    def pause_after_connect_s(self) -> float:
+        return max(profile.connection.pause_after_connect_s for _, profile in self.points)
+
+    @property
+    def connect_timeout_s(self) -> float:
+        return max(profile.connection.connect_timeout_s for _, profile in self.points)
+
+    @property
+    def timeout_s(self) -> float:
+        return max(timeout_s(point, profile) for point, profile in self.points)
+
+
+def shared_endpoints(config: Config, profiles: Mapping[str, Profile]) -> list[SharedEndpoint]:
+    """Every Modbus TCP endpoint that is polled, in the order of the configuration."""
+    by_address: dict[tuple[str, int], list[tuple[RechargePoint, Profile]]] = {}
+    for point in config.recharge_points:
+        if point.host is not None and point.is_polled:
+            profile = profiles[point.id]
+            port, _ = endpoint(point, profile)
+            by_address.setdefault((point.host, port), []).append((point, profile))
+    return [SharedEndpoint(host, port, tuple(points)) for (host, port), points in by_address.items()]
+
+
+def plan_for(point: RechargePoint, profile: Profile) -> Plan:
+    """What a polled recharge point is asked."""
+    return make_plan(profile, connector=point.connector, unit_id=endpoint(point, profile)[1])
 
 
 class _Loaded:

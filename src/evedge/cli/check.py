@@ -14,6 +14,7 @@ import click
 from evedge.config import Config, ConfigError, Mistake, load
 from evedge.config.notes import notes
 from evedge.config_kafka import kafka_settings, kafka_topics
+from evedge.config_pace import forecast_endpoints, pace_notes, too_fast
 from evedge.config_profiles import profile_rule, resolve_profiles
 from evedge.core.profile import Profile
 
@@ -42,7 +43,7 @@ def command(ctx: click.Context, path: Path, connect: bool, as_json: bool) -> Non
     except ConfigError as error:
         click.echo(str(error), err=True)
         if as_json:
-            click.echo(json.dumps({"ok": False, "mistakes": [_mistake(mistake) for mistake in error.mistakes]}))
+            click.echo(json.dumps({"ok": False, "mistakes": [mistake_report(mistake) for mistake in error.mistakes]}))
         ctx.exit(2)
     trials = _try(config, profiles) if connect else []
     ok = all(trial.ok for trial in trials)
@@ -63,7 +64,7 @@ def _print(path: Path, config: Config, profiles: Mapping[str, Profile], trials: 
     click.echo(f"{path}: no mistakes")
     for name, text in summary(config, profiles):
         click.echo(f"  {name:<16} {text}")
-    for note in notes(config):
+    for note in _notes(config, profiles):
         click.echo(f"note: {note}")
     for trial in trials:
         mark = click.style("ok", fg="green") if trial.ok else click.style("FAILED", fg="red", bold=True)
@@ -108,7 +109,15 @@ def _recharge_points(config: Config, profiles: Mapping[str, Profile]) -> str:
     return ", ".join(parts) or "none"
 
 
-def _mistake(mistake: Mistake) -> dict[str, str | None]:
+def _notes(config: Config, profiles: Mapping[str, Profile]) -> list[str]:
+    """Also what `evedge plan` refuses: whether a device keeps up rests on an assumption, so here it is no mistake."""
+    endpoints = forecast_endpoints(config, profiles)
+    refused = [str(one.mistake) for one in too_fast(config, endpoints)]
+    return [*notes(config), *refused, *pace_notes(config, endpoints)]
+
+
+def mistake_report(mistake: Mistake) -> dict[str, str | None]:
+    """A mistake for programs."""
     return {
         "path": mistake.path,
         "source": mistake.source,
@@ -126,7 +135,7 @@ def _report(
     report: dict[str, object] = {
         "ok": ok,
         "mistakes": [],
-        "notes": notes(config),
+        "notes": _notes(config, profiles),
         "gateway": config.gateway.id,
         "role": config.role,
         "recharge_points": [

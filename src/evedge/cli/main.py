@@ -21,6 +21,7 @@ COMMANDS = {
     "demo": "everything on this machine: simulated recharge points, gateway, Kafka",
     "hash-password": "print a password's hash for [[mqtt.users]]",
     "journal": "what waits on disk, and what could not be delivered",
+    "plan": "print what a configuration would do, refuse what a device cannot keep",
     "probe": "read a device once and print a table",
     "profiles": "list, explain and validate register maps",
     "send": "the cloud side: put a command on Kafka and follow its results",
