@@ -45,6 +45,7 @@ STATUS = Status(
                 current_a=10.0,
                 paused=False,
                 why="market limit",
+                command_id="c-1",
                 holds=[
                     HoldNow(
                         purpose=Purpose.MARKET,
@@ -121,16 +122,17 @@ def figures(status=STATUS):
 
 
 class TurnedSource:
-    """What `WebServer` asks. `fails`: what its next answers raise."""
+    """What `WebServer` asks. `shown`: its answer; `fails`: what its next answers raise."""
 
     def __init__(self):
+        self.shown = STATUS
         self.not_ready = None
         self.fails = None
 
     def status(self):
         if self.fails is not None:
             raise self.fails
-        return STATUS
+        return self.shown
 
     def figures(self):
         return figures()

@@ -174,7 +174,7 @@ async def test_an_agents_recharge_point_is_not_polled_here(site):
 
 
 async def test_a_limit_tells_why_and_for_how_long(site):
-    assert site.point().limit.why == "no command asked for anything: it is left as it is"
+    assert site.point().limit.why == "as the device has it"
     now_ms = site.time.wall_ms()
     await site.reconciler.accept(
         Command(

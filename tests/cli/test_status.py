@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from evedge.cli.status import duration
+from evedge.core.status import UNTOUCHED, LimitNow
 from evedge.web.server import WebServer
 from status_example import STATUS, TurnedSource
 
@@ -122,3 +123,17 @@ async def test_a_url_that_is_none_is_wrong_usage(url: str) -> None:
 )
 def test_durations_are_for_people(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+async def test_a_device_that_nobody_commanded_is_told_in_few_words() -> None:
+    point = msgspec.structs.replace(
+        STATUS.recharge_points[0], limit=LimitNow(current_a=None, paused=False, why=UNTOUCHED, holds=[])
+    )
+    source = TurnedSource()
+    source.shown = msgspec.structs.replace(STATUS, recharge_points=[point])
+    async with WebServer("127.0.0.1", 0, source) as server:
+        code, out, _ = await evedge("status", "--url", f"http://{server.address}")
+    assert code == 0
+    assert "rp-01 online charging 11.04 kW 10.0 A as the device has it 0.4 s -" in [
+        " ".join(line.split()) for line in out.splitlines()
+    ]

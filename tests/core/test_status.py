@@ -32,6 +32,7 @@ def test_every_purposes_hold_is_told_with_its_issuer_and_end():
     )
     limit = limit_of(desired, Target(None, "paused by command", "c"))
     assert (limit.current_a, limit.paused, limit.why) == (None, True, "paused by command")
+    assert limit.command_id == "c"
     assert [(hold.purpose, hold.current_a, hold.issuer, hold.ends_at) for hold in limit.holds] == [
         ("market", 16.0, "dr", "1970-01-01T00:00:01.000Z"),
         ("grid", 10.0, None, None),
@@ -42,6 +43,7 @@ def test_every_purposes_hold_is_told_with_its_issuer_and_end():
 def test_a_device_that_nobody_commanded_is_not_paused():
     limit = limit_of(Desired(), None)
     assert (limit.current_a, limit.paused, limit.holds) == (None, False, [])
+    assert (limit.why, limit.command_id) == ("as the device has it", None)
 
 
 def test_queues_keep_the_sum():

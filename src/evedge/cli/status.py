@@ -92,7 +92,7 @@ def _recharge_point(point: RechargePointNow) -> list[Cell]:
 
 def _brought_to(limit: LimitNow) -> str:
     if limit.current_a is None and not limit.paused:
-        return f"as it is: {limit.why}"
+        return limit.why
     return f"{_amperes(limit.current_a)}: {limit.why}"
 
 

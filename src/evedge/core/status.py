@@ -20,6 +20,9 @@ from evedge.core.model import Alert, Link, Quality, Value
 from evedge.core.reading import Identity
 from evedge.core.times import to_rfc3339
 
+UNTOUCHED = "as the device has it"
+"""Why a limit is what it is where no command ever asked for anything."""
+
 
 class GatewayNow(msgspec.Struct, frozen=True, kw_only=True):
     """The process. `state` is degraded, with a reason, while `/readyz` says no."""
@@ -47,11 +50,13 @@ class LimitNow(msgspec.Struct, frozen=True, kw_only=True):
     """What a recharge point is being brought to, per phase, and why; and everything that holds there.
 
     `current_a` null: it is paused, or (with `paused` false) it is left as it is because no command asked for anything.
+    command_id: which of the holds decides; null where none does.
     """
 
     current_a: float | None
     paused: bool
     why: str
+    command_id: str | None = None
     holds: list[HoldNow]
 
 
@@ -212,13 +217,16 @@ def letters_of(dead: Iterable[DeadLetter]) -> list[Letter]:
 
 def limit_of(desired: Desired, target: Target | None) -> LimitNow:
     """What a reconciler works for."""
-    holds = (*desired.limits, *(() if desired.pause is None else (desired.pause,)))
+    holds = desired.holds()
     if target is None:
-        target = Target(None, "no command asked for anything: it is left as it is")
-        paused = False
-    else:
-        paused = target.pauses
-    return LimitNow(current_a=target.current_a, paused=paused, why=target.why, holds=[_hold(hold) for hold in holds])
+        return LimitNow(current_a=None, paused=False, why=UNTOUCHED, holds=[_hold(hold) for hold in holds])
+    return LimitNow(
+        current_a=target.current_a,
+        paused=target.pauses,
+        why=target.why,
+        command_id=target.command_id,
+        holds=[_hold(hold) for hold in holds],
+    )
 
 
 def _hold(hold: Hold) -> HoldNow:
