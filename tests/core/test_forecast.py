@@ -131,10 +131,15 @@ def test_sample_telemetry_has_every_measurand_of_a_profile(name):
 
 
 def test_samples_have_the_resolution_of_the_device():
-    values, _ = sample_values(ONE_REQUEST, 3)
+    values, _ = sample_values(ONE_REQUEST, "rp-01", 3)
     current_a = values["current_l1_a"]
     assert isinstance(current_a, float)
     assert current_a == round(current_a, 1)
+
+
+def test_samples_differ_from_poll_to_poll_and_between_recharge_points():
+    payloads = {_source(name=name).make(n).value.partition(b"values")[2] for name in ("a", "b") for n in range(3)}
+    assert len(payloads) > 3  # or the estimate would compress better than the real thing
 
 
 def _source(profile=ONE_REQUEST, name="rp-01", every_s=1.0, first_s=0.0):

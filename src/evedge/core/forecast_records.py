@@ -10,6 +10,7 @@ Knows neither Kafka's format nor compression: whoever does is passed in.
 from __future__ import annotations
 
 import heapq
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -96,7 +97,7 @@ def telemetry_source(
 
     def make(n: int) -> Record:
         at_ms = _SAMPLE_MS + round((first_s + n * interval_s) * 1000)
-        values, derived = sample_values(profile, n + len(recharge_point))
+        values, derived = sample_values(profile, recharge_point, n)
         telemetry = Telemetry(
             gateway=own.gateway,
             recharge_point=recharge_point,
@@ -112,18 +113,18 @@ def telemetry_source(
     return Source(topic, interval_s, first_s, make)
 
 
-def sample_values(profile: Profile, n: int) -> tuple[dict[str, Value], list[str]]:
-    """Every measurand the profile offers, and which of them it computes."""
+def sample_values(profile: Profile, recharge_point: str, n: int) -> tuple[dict[str, Value], list[str]]:
+    """Every measurand the profile offers in the nth poll, and which of them it computes."""
     values: dict[str, Value] = {}
     derived = []
-    for place, name in enumerate(profile.measurands):
-        values[name] = _sample(profile, name, n * 31 + place)
+    for name in profile.measurands:
+        values[name] = _sample(profile, name, recharge_point, n)
         if name not in profile.registers and any(rule.derived for rule in profile.values.get(name, ())):
             derived.append(name)
     return values, derived
 
 
-def _sample(profile: Profile, name: str, seed: int) -> Value:
+def _sample(profile: Profile, name: str, recharge_point: str, n: int) -> Value:
     register = profile.registers.get(name)
     if name == "state":
         return str(State.CHARGING)
@@ -132,13 +133,19 @@ def _sample(profile: Profile, name: str, seed: int) -> Value:
     if name not in _SAMPLES:
         return register.label(0) if register is not None else "none"
     middle, spread = _SAMPLES[name]
-    value = round(middle + spread * (seed * 7919 % 2001 / 1000 - 1), 3)
+    level = 1 + _chance(f"{name}/{recharge_point}") / 10 if spread else 1.0  # or all would compress into one
+    value = round(middle * level + spread * _chance(f"{name}/{recharge_point}/{n}"), 3)
     if register is None or register.unit != MEASURANDS[name].unit:
         return value
     try:
         return register.decode(register.encode(value)) or value  # what the device's resolution leaves of it
     except ValueError:
         return value
+
+
+def _chance(text: str) -> float:
+    """From -1 to 1, always the same for the same text."""
+    return zlib.crc32(text.encode()) / 2**31 - 1
 
 
 def lane_forecast(
