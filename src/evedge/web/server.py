@@ -1,6 +1,6 @@
-"""The page, the health checks, the metrics and the status, on the `[web] bind` address. Nothing here changes anything.
+"""The page, the health checks, the metrics, the status and its changes, on the `[web] bind` address.
 
-What is served comes from a `Source`, which holds no secrets.
+Nothing here changes anything. What is served comes from a `Source`, which holds no secrets.
 """
 
 from __future__ import annotations
@@ -19,16 +19,18 @@ from aiohttp import web
 
 from evedge.core.errors import Refused
 from evedge.core.status import Status
+from evedge.web.events import Events
 from evedge.web.guard import PAGE_POLICY, Hosts
 from evedge.web.http import Handler, HttpServer, ProtocolFactory
 from evedge.web.metrics import Figures, render
 
 log = structlog.get_logger()
 
+SCRIPTS = ("page",)
 PAGE_FILES = {
     "/": ("index.html", "text/html"),
     "/page.css": ("page.css", "text/css"),
-    "/page.js": ("page.js", "text/javascript"),
+    **{f"/{name}.js": (f"{name}.js", "text/javascript") for name in SCRIPTS},
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
 """What the page consists of: the path, the file in `static/`, its content type."""
@@ -61,12 +63,14 @@ class WebServer:
         self.host = host
         self.port = port
         self._source = source
+        self._events = Events(source.status)
         self._http = HttpServer(
             {
                 "/healthz": self._health,
                 "/readyz": self._ready,
                 "/metrics": self._metrics,
                 "/api/v1/status": self._status,
+                "/api/v1/events": self._events.handle,
                 **{path: _page(name, content_type) for path, (name, content_type) in PAGE_FILES.items()},
             },
             admits=Hosts(host, allowed_hosts).allow,
@@ -76,6 +80,11 @@ class WebServer:
     def address(self) -> str:
         """`host:port` as it stands in a URL."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def listening(self) -> int:
+        """How many follow the events."""
+        return self._events.listening
 
     def __repr__(self) -> str:
         return f"<WebServer {self.address}>"
@@ -93,6 +102,7 @@ class WebServer:
 
     async def close(self) -> None:
         """Stop serving. May be called twice."""
+        await self._events.close()  # first: the server waits for its handlers, and these end only when told to
         await self._http.close()
 
     async def _listen(self, protocol: ProtocolFactory) -> asyncio.Server:
