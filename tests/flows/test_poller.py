@@ -543,3 +543,22 @@ async def test_a_device_on_a_socket_goes_away_and_comes_back(monkeypatch):
             await serving
     assert sink.states() == [Link.ONLINE, Link.OFFLINE, Link.ONLINE]
     assert not endpoint.connected
+
+
+@pytest.mark.parametrize(("count", "fewest"), [(8, 58), (12, 40)])
+async def test_too_many_at_one_endpoint_starve_none_of_them(count, fewest):
+    time = TurnedTime()
+    sink = FakeSink(time)
+    endpoint = FakeEndpoint(time)
+    endpoint.words = {unit_id: dict(WORDS) for unit_id in range(1, count + 1)}
+    endpoint.takes_s = 0.1 / len(POLLED)  # a tenth of a second a poll: 8 keep the line busy by 80 %, 12 cannot be kept
+    polled = [Polled(f"rp-{unit_id}", plan(PROFILE, unit_id=unit_id), 1.0) for unit_id in range(1, count + 1)]
+    poller = Poller("line", endpoint, polled, sink, clock=time, call_later=time.call_later)
+    task = asyncio.create_task(poller.serve())
+    await time.advance(60)
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    polls = [len(sink.of(name)) for name in poller.devices]
+    assert min(polls) >= fewest
+    assert max(polls) - min(polls) <= 2

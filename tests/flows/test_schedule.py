@@ -11,7 +11,7 @@ def starts(schedule, moments):
     for now in moments:
         if schedule.due(now):
             taken.append(schedule.next_s)
-            schedule.start()
+            schedule.start(now)
     return taken
 
 
@@ -30,23 +30,20 @@ def test_endpoints_are_spread_over_the_slots_of_the_interval():
 
 def test_polls_of_one_slot_start_at_the_same_moment_whenever_they_were_made():
     early, late = Schedule(1.0, slot=4, now_s=10.0), Schedule(1.0, slot=4, now_s=17.77)
-    early.pass_over(18.45)
-    early.start()
-    late.start()
+    early.start(17.0)
+    late.start(18.4)
+    assert early.next_s == 18.4
+    early.start(18.4)
     assert early.next_s == late.next_s == 19.4
 
 
 def test_a_slow_poll_skips_the_starts_it_missed_and_they_are_counted():
     schedule = Schedule(1.0, slot=0, now_s=10.0)
-    assert schedule.pass_over(10.0) == 0
-    schedule.start()
-    assert schedule.pass_over(13.4) == 2  # 11 and 12 are gone; that of 13 is late, and taken
-    assert schedule.due(13.4)
-    schedule.start()
+    assert schedule.start(10.0) == 0
+    assert schedule.start(13.4) == 2  # of 11, 12 and 13 one poll is made, late
     assert schedule.next_s == 14.0
-    assert schedule.pass_over(14.7) == 1  # too late for that of 14: a poll now would bunch with that of 15
-    assert not schedule.due(14.7)
-    assert schedule.next_s == 15.0
+    assert schedule.start(14.7) == 1  # one at 15 would bunch with this one
+    assert schedule.next_s == 16.0
     assert schedule.missed == 3
 
 
@@ -73,9 +70,9 @@ def test_the_next_start_is_near_and_no_two_polls_are_nearer_than_half_an_interva
     last = None
     for wait in waits:
         now += wait
-        schedule.pass_over(now)
-        assert now - schedule.interval_s / 2 - 1e-6 <= schedule.next_s <= now + schedule.interval_s + 1e-6
         if schedule.due(now):
-            schedule.start()
+            schedule.start(now)
+            half = schedule.interval_s / 2
+            assert now + half - 1e-6 <= schedule.next_s <= now + 3 * half + 1e-6
             assert last is None or now - last >= schedule.interval_s / 2 - 1e-6
             last = now

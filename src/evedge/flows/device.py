@@ -87,6 +87,7 @@ class Notes:
         self.plan = plan
         self.whole_plan = plan
         self.schedule = schedule
+        self.attended_s = -math.inf
         self.backoff = Backoff()
         self.failing: str | None = None  # why it is read only after a backoff
         self.retry_s = -math.inf

@@ -90,8 +90,11 @@ class Poller:
             call_later = asyncio.get_running_loop().call_later
         self._endpoint = SharedEndpoint(endpoint, clock, call_later, chance)
         now_s = clock.monotonic_s()
+        all_polled = tuple(polled)
         self._devices = tuple(
-            Device(one, self._endpoint, Schedule(one.interval_s, slot=slot, now_s=now_s)) for one in polled
+            # Those that share the endpoint take turns over the interval: in one slot the last would always be late.
+            Device(one, self._endpoint, Schedule(one.interval_s, slot=slot, share=turn / len(all_polled), now_s=now_s))
+            for turn, one in enumerate(all_polled)
         )
         self.devices: Mapping[str, Device] = {device.recharge_point: device for device in self._devices}
 
@@ -103,8 +106,9 @@ class Poller:
                 if self._endpoint.wanted:
                     await self._endpoint.give_way()
                 now_s = self._clock.monotonic_s()
-                device = min(self._devices, key=self._next_s)
-                if (next_s := self._next_s(device)) > now_s:
+                device = self._most_neglected(now_s)
+                if device is None:
+                    next_s = min(self._next_s(each) for each in self._devices)
                     await self._endpoint.idle(next_s - now_s)
                     continue
                 self._sink.progress()
@@ -118,6 +122,11 @@ class Poller:
 
     # when
 
+    def _most_neglected(self, now_s: float) -> Device | None:
+        """Of the devices that want attention the one that had none for the longest: too many starve none of them."""
+        wanting = (device for device in self._devices if self._next_s(device) <= now_s)
+        return min(wanting, key=lambda device: device.notes.attended_s, default=None)
+
     def _next_s(self, device: Device) -> float:
         """When a device wants attention: when it is due, and when what keeps it from being read may be over."""
         due_s = device.notes.schedule.next_s
@@ -130,13 +139,13 @@ class Poller:
 
     async def _attend(self, device: Device, now_s: float) -> None:
         schedule = device.notes.schedule
-        missed = schedule.pass_over(now_s)
+        device.notes.attended_s = now_s
         if due := schedule.due(now_s):
-            schedule.start()
-        if device.notes.failing is None:
-            device.stats.overruns += missed
-            if not due:
-                return
+            missed = schedule.start(now_s)
+            if device.notes.failing is None:
+                device.stats.overruns += missed
+        elif device.notes.failing is None:
+            return
         try:
             if self._blocked_until_s(device) <= now_s:
                 await self._poll(device, due=due)
