@@ -39,6 +39,8 @@ from evedge.core.lanes import WhenFull
 from evedge.core.life import OpenCommand
 from evedge.core.model import Link, Severity, Stream, Value
 from evedge.core.profile import Profile
+from evedge.flows.agent_commands import AgentCommands
+from evedge.flows.agent_news import AgentNews
 from evedge.flows.clock import SystemClock
 from evedge.flows.commander import Commander
 from evedge.flows.forwarder import Forwarder
@@ -196,9 +198,22 @@ class Gateway:
         devices = {name: device for poller in pollers for name, device in poller.devices.items()}
         opened = await state.open_commands()
         reconcilers = await self._reconcilers(state, opened, reporter, lives, devices)
+        agents = build.agents(config)
+        agent_commands = AgentCommands(
+            agents,
+            own=config.own_topics,
+            router=router,
+            lives=lives,
+            clock=clock,
+            max_age_s=config.commands.max_age_s,
+            opened=opened,
+            ended=await state.ended_commands(),
+        )
+        agent_owned = [name for names in agents.values() for name in names]
+        intake.agents = AgentNews(agent_owned, commands=agent_commands, views=reporter)
         commander = Commander(
             rules=build.command_rules(config),
-            executors=reconcilers,
+            executors={**reconcilers, **dict.fromkeys(agent_owned, agent_commands)},
             unable=build.unable(config, self._profiles),
             lives=lives,
             ids=state,
@@ -210,7 +225,7 @@ class Gateway:
         intake.commands = commander
         await lives.publish_pending()
         await commander.end_orphans(opened)
-        presence = AgentPresence(build.agents(config), reporter)
+        presence = AgentPresence(agents, reporter, agent_commands)
         producer, consumer, forwarder = None, None, None
         if self._kafka is not None and topics is not None:
             producer = await stack.enter_async_context(KafkaProducer(self._kafka))
@@ -283,6 +298,7 @@ class Gateway:
             pollers=pollers,
             reconcilers=reconcilers,
             commander=commander,
+            agent_commands=agent_commands,
             presence=presence,
             producer=producer,
             consumer=consumer,
@@ -331,6 +347,7 @@ class Gateway:
             failed = partial(self._reconciler_failed, parts.reporter, name)
             started.append(tasks.create_task(supervised(task_name, reconciler.serve, failed), name=task_name))
         started.append(tasks.create_task(parts.commander.serve_local(), name="commander[mqtt]"))
+        started.append(tasks.create_task(parts.agent_commands.run(), name="commander[agents]"))
         if parts.consumer is not None:
             started.append(tasks.create_task(parts.commander.serve_kafka(parts.consumer), name="commander[kafka]"))
         return started
@@ -425,6 +442,7 @@ class _Parts:
     pollers: Sequence[Poller]
     reconcilers: Mapping[str, Reconciler]
     commander: Commander
+    agent_commands: AgentCommands
     presence: AgentPresence
     producer: KafkaProducer | None
     consumer: KafkaConsumer | None

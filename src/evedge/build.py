@@ -84,9 +84,7 @@ def unable(config: Config, profiles: Mapping[str, Profile]) -> dict[str, str]:
     """The recharge points that take no commands, and why."""
     found = {}
     for point in config.recharge_points:
-        if not point.is_polled:
-            found[point.id] = f"it belongs to agent {point.agent}, and this version passes no commands on to agents"
-        elif profiles[point.id].limit is None:
+        if point.is_polled and profiles[point.id].limit is None:
             found[point.id] = f"profile {profiles[point.id].name} knows no limit"
     return found
 

@@ -64,7 +64,7 @@ class Consumer:
 
 
 class House:
-    def __init__(self, *, clock=None, disk=True):
+    def __init__(self, *, clock=None, disk=True, tells_duplicates=True):
         self.clock = clock or Clock()
         self.store, self.results = Store(disk=disk), Results()
         self.lives = Lives(self.store, self.results, gateway="site-042", clock=self.clock)
@@ -79,6 +79,7 @@ class House:
             alerts=self.alerts,
             clock=self.clock,
             about=lambda: {"version": "1.0"},
+            tells_duplicates=tells_duplicates,
             chance=lambda: 0.5,
         )
 
@@ -298,6 +299,17 @@ async def serve_local(house):
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_an_agent_takes_the_issuer_from_the_value_and_is_silent_about_repetitions():
+    house = House(tells_duplicates=False)
+    for _ in range(3):
+        assert house.commander.submit(value(issuer="dr-service"), None, "rp-01")
+    await serve_local(house)
+    assert house.executor.accepted == ["c-1"]
+    assert house.store.commands["c-1"].command.issuer == "dr-service"
+    assert house.results.of("c-1") == ["accepted"]
+    assert house.commander.repeated == 2
 
 
 async def test_a_local_users_command_is_executed_as_theirs():

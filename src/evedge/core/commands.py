@@ -21,7 +21,7 @@ import msgspec
 
 from evedge.core.errors import EvedgeError
 from evedge.core.model import Value
-from evedge.core.times import from_rfc3339
+from evedge.core.times import from_rfc3339, to_rfc3339
 
 MAX_ID_CHARACTERS = 200
 MAX_LEASE_S = 10 * 365 * 86_400
@@ -167,6 +167,38 @@ class Rules:
     default_lease_s: float
     max_age_s: float
     issuers: Mapping[str, IssuerRights] = field(default_factory=dict)
+
+
+class _CommandText(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    id: str
+    gateway: str
+    action: Action
+    arguments: dict[str, Value]
+    expires_at: str
+    lease_s: float
+    purpose: Purpose
+    recharge_point: str | None = None
+    issued_at: str | None = None
+    issuer: str | None = None
+
+
+def encode_command(command: Command) -> bytes:
+    """The value of a command that was judged, for an agent: what was left out stands in it as it was understood."""
+    lease_s = command.lease_s or 0.0
+    return msgspec.json.encode(
+        _CommandText(
+            id=command.id,
+            gateway=command.gateway,
+            recharge_point=command.recharge_point,
+            action=command.action,
+            arguments={} if command.current_a is None else {"current_a": command.current_a},
+            issued_at=None if command.issued_at_ms is None else to_rfc3339(command.issued_at_ms),
+            expires_at=to_rfc3339(command.expires_at_ms),
+            lease_s=lease_s,
+            issuer=command.issuer,
+            purpose=command.purpose,
+        )
+    )
 
 
 class _RejectedError(EvedgeError):

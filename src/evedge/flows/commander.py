@@ -69,7 +69,10 @@ class Alerts(Protocol):
 
 
 class Commander:
-    """`serve_kafka` and `serve_local` are its tasks. `unable`: recharge points that take no commands, and why."""
+    """`serve_kafka` and `serve_local` are its tasks. `unable`: recharge points that take no commands, and why.
+
+    tells_duplicates: False for an agent, whose gateway sends a command again until it has an answer.
+    """
 
     def __init__(
         self,
@@ -83,8 +86,11 @@ class Commander:
         alerts: Alerts,
         clock: Clock,
         about: Callable[[], dict[str, Value]],
+        tells_duplicates: bool = True,
         chance: Callable[[], float] = random.random,
     ) -> None:
+        self.repeated = 0
+        """How often a command came again and nothing was told of it."""
         self._rules = rules
         self._executors = executors
         self._unable = unable
@@ -94,8 +100,9 @@ class Commander:
         self._alerts = alerts
         self._clock = clock
         self._about = about
+        self._tells_duplicates = tells_duplicates
         self._chance = chance
-        self._local: asyncio.Queue[tuple[bytes, str, str]] = asyncio.Queue(MAX_LOCAL_WAITING)
+        self._local: asyncio.Queue[tuple[bytes, str | None, str]] = asyncio.Queue(MAX_LOCAL_WAITING)
         self._one_at_a_time = asyncio.Lock()
         self._forgotten_s = clock.monotonic_s()
 
@@ -141,8 +148,11 @@ class Commander:
 
     # From local users.
 
-    def submit(self, payload: bytes, issuer: str, recharge_point: str) -> bool:
-        """A local user published a command on a recharge point's topic. False: too many wait already."""
+    def submit(self, payload: bytes, issuer: str | None, recharge_point: str) -> bool:
+        """A local user published a command on a recharge point's topic. False: too many wait already.
+
+        issuer None: the gateway sent it to its agent, and the value says whose it is.
+        """
         try:
             self._local.put_nowait((payload, issuer, recharge_point))
         except asyncio.QueueFull:
@@ -174,6 +184,10 @@ class Commander:
     async def _settle(self, judged: Command | Rejection) -> None:
         async with self._one_at_a_time:  # two with the same id must not both find it unknown
             if await self._ids.known(judged.id):
+                if not self._tells_duplicates:
+                    self.repeated += 1
+                    log.debug("command_repeated", id=judged.id)
+                    return
                 await self._lives.tell([self._told(judged, Step.DUPLICATE, "this id was seen", final=False)])
             elif isinstance(judged, Rejection):
                 await self._reject(judged, judged.reason, expired=judged.expired)

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import structlog
 
@@ -29,6 +29,7 @@ from evedge.flows.clock import Clock
 log = structlog.get_logger()
 
 MAX_KNOWN_TOPICS = 10_000
+RESULT_END = f"/{Leaf.RESULT}"
 LEAF_STREAMS = {
     Leaf.TELEMETRY: Stream.TELEMETRY,
     Leaf.STATUS: Stream.STATUS,
@@ -65,6 +66,20 @@ class Commands(Protocol):
     def submit(self, payload: bytes, issuer: str, recharge_point: str) -> bool: ...
 
 
+Then: TypeAlias = Callable[[], asyncio.Future[None]]
+"""What follows when something is kept; its future resolves when that is kept too."""
+
+
+class Agents(Protocol):
+    """Listens to what agents tell of their recharge points."""
+
+    def result(self, recharge_point: str, payload: bytes) -> tuple[bool, Then | None]:
+        """A step of a command. False: it is dropped. Then: what is done once it is kept, before it is acknowledged."""
+
+    def told(self, recharge_point: str, leaf: Leaf, payload: bytes) -> None:
+        """Telemetry or status that was accepted."""
+
+
 @dataclass(frozen=True, slots=True)
 class Way:
     """How a message on one topic becomes one Kafka record. `own`: on one of the gateway's own topics, hence JSON."""
@@ -91,6 +106,7 @@ class Intake:
         clock: Clock,
     ) -> None:
         self.commands: Commands | None = None
+        self.agents: Agents | None = None
         self._journal = journal
         self._router = router
         self._own = own
@@ -108,7 +124,10 @@ class Intake:
         records: list[Record] = []
         received: list[tuple[str, int]] = []
         futures: list[asyncio.Future[None]] = []
+        thens: list[Then] = []
         now_ms = self._clock.wall_ms()
+        if self.agents is not None and any(message.topic.endswith(RESULT_END) for message in publishes):
+            publishes = self._hear_results(self.agents, publishes, thens)
         for message in publishes:
             ways = self._ways_for(message)
             for way in ways:
@@ -126,6 +145,8 @@ class Intake:
             kept = self._journal.accept(records, received)
             if kept is not None:
                 futures.append(kept)
+        if thens:
+            futures = [_afterwards(futures, thens)]
         if not futures:
             self._hand_over(publisher, publishes)
             return None
@@ -203,13 +224,29 @@ class Intake:
         dead = DeadLetter(now_ms, record.lane, mqtt_topic, kind, error, record)
         return self._journal.refuse(dead, letter_for(dead, self._kafka_topics[Stream.DEAD_LETTERS], None))
 
+    def _hear_results(self, agents: Agents, publishes: Sequence[Publish], thens: list[Then]) -> Sequence[Publish]:
+        """Lets agents' results end commands. Returns what is left to accept, and adds what follows when it is kept."""
+        left = []
+        for message in publishes:
+            named = self._own.parse(message.topic)
+            if named is not None and named[1] is Leaf.RESULT:
+                passed_on, then = agents.result(named[0], message.payload)
+                if then is not None:
+                    thens.append(then)
+                if not passed_on:
+                    continue
+            left.append(message)
+        return left
+
     def _hand_over(self, publisher: Publisher, publishes: Sequence[Publish]) -> None:
         for message in publishes:
             named = self._own.parse(message.topic)
             if named is not None and named[1] is Leaf.COMMAND:
                 self._command(publisher, message, named[0])
-            else:
-                self._router.publish(message.topic, message.payload, message.qos, message.retain)
+                continue
+            if named is not None and self.agents is not None:
+                self.agents.told(*named, message.payload)
+            self._router.publish(message.topic, message.payload, message.qos, message.retain)
 
     def _command(self, publisher: Publisher, message: Publish, recharge_point: str) -> None:
         # Never retained, whatever the publisher says, and not handed on as it is: what an agent sees comes from the
@@ -278,6 +315,35 @@ class Intake:
             )
             self._own_topic_ways[asked] = way  # bounded: the topics of the recharge points configured
         return way
+
+
+def _afterwards(futures: Sequence[asyncio.Future[None]], thens: Sequence[Then]) -> asyncio.Future[None]:
+    """Resolves when all futures did, and then all that follows from them."""
+    if not futures:
+        return _all_of([then() for then in thens])
+    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def follow(first: asyncio.Future[None]) -> None:
+        if not _failed(first, done):
+            second = _all_of([then() for then in thens])
+            second.add_done_callback(finish)
+
+    def finish(second: asyncio.Future[None]) -> None:
+        if not _failed(second, done) and not done.done():
+            done.set_result(None)
+
+    _all_of(futures).add_done_callback(follow)
+    return done
+
+
+def _failed(one: asyncio.Future[None], done: asyncio.Future[None]) -> bool:
+    """Whether it did; `done` then fails in the same way."""
+    error = None if one.cancelled() else one.exception()
+    if one.cancelled():
+        done.cancel()
+    elif error is not None and not done.done():
+        done.set_exception(error)
+    return one.cancelled() or error is not None
 
 
 def _all_of(futures: Sequence[asyncio.Future[None]]) -> asyncio.Future[None]:

@@ -125,6 +125,10 @@ class Lives:
         """Record what is nobody's news: an intent, or a desired state that changed by itself."""
         await self._store.record(changes, (), desired)
 
+    def keep(self, changes: Sequence[CommandChange]) -> asyncio.Future[None]:
+        """Record steps that somebody else tells. The future resolves when they are on disk."""
+        return self._store.record(changes, ())
+
     async def publish_pending(self) -> None:
         """After a start: publish the results that the last run recorded and may not have published."""
         for pending in await self._store.pending_results():
@@ -146,11 +150,15 @@ class Lives:
         with contextlib.suppress(Outage):  # the store is closed: the next start publishes it again
             self._store.results_kept([mark])
 
-    def _count(self, told: Told) -> None:
-        key = (told.action, str(told.step))
+    def count(self, action: str, step: Step) -> None:
+        """One more of these steps."""
+        key = (action, str(step))
         if key not in self.counts and len(self.counts) >= 1000:
-            key = ("other", str(told.step))  # actions are other people's words
+            key = ("other", str(step))  # actions are other people's words
         self.counts[key] = self.counts.get(key, 0) + 1
+
+    def _count(self, told: Told) -> None:
+        self.count(told.action, told.step)
         if told.step is Step.ACCEPTED:
             self._accepted_s[told.id] = self._clock.monotonic_s()
         elif told.ends and (accepted_s := self._accepted_s.pop(told.id, None)) is not None:

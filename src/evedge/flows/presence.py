@@ -19,18 +19,26 @@ class Sink(Protocol):
     def status(self, recharge_point: str, state: LinkState) -> None: ...
 
 
+class Commands(Protocol):
+    """What waits for agents."""
+
+    def subscribed(self, agent: str, topic_filter: str) -> None: ...
+
+
 class AgentPresence:
     """`agents`: each agent's name and the recharge points it owns."""
 
-    def __init__(self, agents: Mapping[str, tuple[str, ...]], sink: Sink) -> None:
+    def __init__(self, agents: Mapping[str, tuple[str, ...]], sink: Sink, commands: Commands) -> None:
         self._agents = agents
+        self._commands = commands
         self._sink = sink
         self._connections: dict[str, int] = {}
 
     def start(self) -> None:
-        """No agent is connected yet."""
+        """Agents that have not come yet are not connected."""
         for agent in self._agents:
-            self._offline(agent)
+            if not self._connections.get(agent):
+                self._offline(agent)
 
     def connected(self, publisher: Publisher) -> None:
         """A client is there. An agent tells its recharge points' status itself."""
@@ -49,7 +57,9 @@ class AgentPresence:
             self._offline(publisher.name)
 
     def subscribed(self, publisher: Publisher, topic_filter: str) -> None:
-        """A client subscribed; nothing follows from it here."""
+        """A client subscribed; an agent gets the commands that it has not answered."""
+        if publisher.name in self._agents:
+            self._commands.subscribed(publisher.name, topic_filter)
 
     def _offline(self, agent: str) -> None:
         for recharge_point in self._agents[agent]:

@@ -161,6 +161,31 @@ class Reporter:
                 self.clear_alert(link, recharge_point=recharge_point)
         log.info("status_changed", recharge_point=recharge_point, state=str(state.state), reason=state.reason)
 
+    # What agents told of theirs: it is on its way already, and only looked at here.
+
+    def agent_telemetry(
+        self, recharge_point: str, values: Mapping[str, Value], *, measured_at_ms: int, quality: Quality
+    ) -> None:
+        """An agent's poll."""
+        view = self.recharge_points[recharge_point]
+        view.quality = quality
+        if values:
+            view.values = values
+            view.measured_at_ms = measured_at_ms
+
+    def agent_status(self, recharge_point: str, state: LinkState, *, since_ms: int | None) -> None:
+        """An agent says how it reaches its recharge point; so it is there, and tells the alerts about that itself."""
+        view = self.recharge_points[recharge_point]
+        view.since_ms = since_ms if since_ms is not None else self._clock.wall_ms()
+        view.state = state
+        self.clear_alert(Link.OFFLINE, recharge_point=recharge_point)
+
+    def tell_again(self) -> None:
+        """Publish every recharge point's status once more: whoever listens may have lost it, or replaced it."""
+        for name, view in self.recharge_points.items():
+            if view.since_ms:
+                self.status(name, view.state)
+
     def progress(self) -> None:
         """A poller is alive; the watchdog asks."""
         self.last_progress_s = self._clock.monotonic_s()

@@ -169,6 +169,11 @@ class State:
             for command, step, intent in typed(rows, tuple[bytes, str, int])
         ]
 
+    async def ended_commands(self) -> list[str]:
+        """The ids of the commands that have ended and are not forgotten, the first to be forgotten first."""
+        rows = await self.database.read("SELECT id FROM commands WHERE final = 1 ORDER BY forget_at_ms")
+        return [command_id for (command_id,) in typed(rows, tuple[str])]
+
     async def desired(self) -> dict[str, Desired]:
         """The desired state of each recharge point that has one."""
         rows = await self.database.read("SELECT recharge_point, state FROM desired")
