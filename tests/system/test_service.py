@@ -8,7 +8,9 @@ import shlex
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import aiomqtt
@@ -172,3 +174,14 @@ def test_systemd_understands_the_unit(tmp_path: Path) -> None:
     verified = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, timeout=30)
     complaints = [line for line in verified.stderr.splitlines() if "evedge.service" in line]
     assert complaints == []
+
+
+async def test_a_stop_ends_a_start_that_waits_for_the_disk(tmp_path: Path) -> None:
+    async with gateway(tmp_path, configuration(tmp_path, "svc-disk", mqtt_port=free_port())) as site:
+        assert await site.stop() == 0
+        with closing(sqlite3.connect(tmp_path / "state" / "state.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")  # as a full disk does it: nothing can be written
+            await site.spawn()
+            await site.logged("disk_failed")
+            assert await site.stop() == 0
+        await site.logged("start_cut")

@@ -20,6 +20,9 @@ from evedge.runner import run_in_loop
 
 log = structlog.get_logger()
 
+START_GRACE_S = 5.0
+"""How long a stop waits for a start that has begun; a full disk would keep both waiting for ever."""
+
 
 def run_gateway(path: Path) -> int:
     """The exit status: 0 after a clean stop, 1 after trouble. Raises UsageError for a configuration that is wrong."""
@@ -48,7 +51,8 @@ async def _serve(path: Path, config: Config) -> int:
         run = _Run(path)
         run.hear_signals()
         try:
-            await Gateway(config, resolve_profiles(config), systemd=systemd, ready=run.started).run(run.signals)
+            gateway = Gateway(config, resolve_profiles(config), systemd=systemd, ready=run.started)
+            await _run_until_stopped(gateway, run)
         except EvedgeError as error:
             if former is None or run.ready:
                 if isinstance(error, UsageError):
@@ -65,6 +69,23 @@ async def _serve(path: Path, config: Config) -> int:
                 return 0
             config, former = run.changed, config
         logs.configure(config.log.level, config.log.format)
+
+
+async def _run_until_stopped(gateway: Gateway, run: _Run) -> None:
+    """The gateway stops by itself once it has started; a start that hangs is cut."""
+    running = asyncio.create_task(gateway.run(run.signals), name="gateway")
+    stopping = asyncio.create_task(run.signals.stop.wait(), name="gateway[stop]")
+    try:
+        await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({running}, timeout=START_GRACE_S)
+        if running.done() or run.ready:
+            await running
+        else:
+            log.warning("start_cut", reason="asked to stop before everything was open")
+    finally:
+        stopping.cancel()
+        running.cancel()
+        await asyncio.gather(running, stopping, return_exceptions=True)
 
 
 class _Run:
