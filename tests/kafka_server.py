@@ -1,9 +1,15 @@
 """A real Apache Kafka for the tests: one KRaft node, started with java from jars that Maven resolves once.
 
 The jars lie in `.cache/kafka/` (ignored by git). Where java or mvn is missing, `missing()` says which; the fixture
-skips with that reason, or fails where the environment variable CI is set. Listeners, all on loopback: `bootstrap`
-without login and as superuser, `sasl_bootstrap` with SASL/PLAIN (user `gateway`, password `secret`), for which ACLs
-hold. Topics are not created by themselves.
+skips with that reason, or fails where the environment variable CI is set. Listeners, all on loopback:
+
+- `bootstrap`: without login, as superuser;
+- `sasl_bootstrap`: SASL_PLAINTEXT; PLAIN (user `gateway`, password `secret`), SCRAM, OAUTHBEARER with unsigned tokens;
+- `cloud_bootstrap`: the same over TLS (SASL_SSL), as a managed Kafka has it;
+- `certificate_bootstrap`: TLS where the client's certificate is its login (SSL).
+
+What is not allowed to a user by an ACL is forbidden; `gateway` may do everything until it is denied. `add_user` makes
+SCRAM users, `allow` grants rights. Topics are not created by themselves.
 """
 
 from __future__ import annotations
@@ -16,6 +22,20 @@ import socket
 import subprocess
 import time
 from pathlib import Path
+
+from confluent_kafka.admin import (
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    ResourcePatternType,
+    ResourceType,
+    ScramCredentialInfo,
+    ScramMechanism,
+    UserScramCredentialUpsertion,
+)
+
+from kafka_certificates import Authority
 
 KAFKA_VERSION = "4.1.2"
 CACHE = Path(__file__).parents[1] / ".cache" / "kafka"
@@ -37,15 +57,20 @@ _PROPERTIES = """process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller}
 controller.listener.names=CONTROLLER
-listeners=PLAINTEXT://127.0.0.1:{plain},SASL://127.0.0.1:{sasl},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{plain},SASL://127.0.0.1:{sasl}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT
-sasl.enabled.mechanisms=PLAIN
-listener.name.sasl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \
- user_gateway="secret";
+listeners={listeners},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners={listeners}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL:SASL_PLAINTEXT,CLOUD:SASL_SSL,CERTIFICATE:SSL,CONTROLLER:PLAINTEXT
+sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER
+{logins}
+ssl.keystore.type=PEM
+ssl.keystore.location={keystore}
+ssl.truststore.type=PEM
+ssl.truststore.location={truststore}
+listener.name.certificate.ssl.client.auth=required
+connections.max.reauth.ms=3600000
 authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
 super.users=User:ANONYMOUS
-allow.everyone.if.no.acl.found=true
+allow.everyone.if.no.acl.found=false
 log.dirs={directory}/data
 auto.create.topics.enable=false
 offsets.topic.replication.factor=1
@@ -54,6 +79,15 @@ transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
+"""
+
+_LOGINS = """
+listener.name.{name}.plain.sasl.jaas.config=\
+ org.apache.kafka.common.security.plain.PlainLoginModule required user_gateway="secret";
+listener.name.{name}.scram-sha-256.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+listener.name.{name}.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+listener.name.{name}.oauthbearer.sasl.jaas.config=\
+ org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub="broker";
 """
 
 
@@ -96,13 +130,26 @@ class RealKafka:
         self._directory = directory
         self._jars = resolve_jars()
         self._process: subprocess.Popen[bytes] | None = None
-        plain, sasl, controller = _free_ports(3)
+        plain, sasl, cloud, certificate, controller = _free_ports(5)
         self.bootstrap = f"127.0.0.1:{plain}"
         self.sasl_bootstrap = f"127.0.0.1:{sasl}"
+        self.cloud_bootstrap = f"127.0.0.1:{cloud}"
+        self.certificate_bootstrap = f"127.0.0.1:{certificate}"
+        self.authority = Authority(directory / "tls")
+        """Signs the brokers' certificates and is trusted for those of clients."""
+        listeners = {"PLAINTEXT": plain, "SASL": sasl, "CLOUD": cloud, "CERTIFICATE": certificate}
         self._properties = directory / "server.properties"
         self._properties.write_text(
-            _PROPERTIES.format(plain=plain, sasl=sasl, controller=controller, directory=directory)
+            _PROPERTIES.format(
+                listeners=",".join(f"{name}://127.0.0.1:{port}" for name, port in listeners.items()),
+                controller=controller,
+                logins="".join(_LOGINS.format(name=name) for name in ("sasl", "cloud")),
+                keystore=self.authority.sign("broker").both,
+                truststore=self.authority.certificate,
+                directory=directory,
+            )
         )
+        self._furnished = False
         self._log = directory / "kafka.log"
         self._java(
             "kafka.tools.StorageTool", "format", "-t", "ZXZlZGdlLXRlc3RzLWFiYw", "-c", str(self._properties)
@@ -132,6 +179,31 @@ class RealKafka:
                 self.kill()
                 raise RuntimeError(f"Kafka did not start:\n{self._new_log(before).decode(errors='replace')[-3000:]}")
             time.sleep(0.05)
+        if not self._furnished:
+            self._furnished = True
+            everything = (ResourceType.TOPIC, ResourceType.GROUP)
+            self.allow("User:gateway", *((kind, "*", AclOperation.ALL) for kind in everything))
+
+    def _admin(self) -> AdminClient:
+        return AdminClient({"bootstrap.servers": self.bootstrap})
+
+    def add_user(self, name: str, password: str, mechanism: str = "SCRAM-SHA-512") -> None:
+        """A user who may nothing yet; its principal is `User:<name>`. Again: another password."""
+        scram = ScramMechanism.SCRAM_SHA_256 if mechanism.endswith("256") else ScramMechanism.SCRAM_SHA_512
+        upsertion = UserScramCredentialUpsertion(name, ScramCredentialInfo(scram, 4096), password.encode())
+        admin = self._admin()  # held: its futures end with it
+        for future in admin.alter_user_scram_credentials([upsertion]).values():
+            future.result(10)
+
+    def allow(self, principal: str, *rights: tuple[ResourceType, str, AclOperation], pattern: str = "LITERAL") -> None:
+        """Grants rights; Kafka's controller applies them within some milliseconds."""
+        found = [
+            AclBinding(kind, name, ResourcePatternType[pattern], principal, "*", operation, AclPermissionType.ALLOW)
+            for kind, name, operation in rights
+        ]
+        admin = self._admin()
+        for future in admin.create_acls(found).values():
+            future.result(10)
 
     def _new_log(self, before: int) -> bytes:
         with self._log.open("rb") as log:

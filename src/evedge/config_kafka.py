@@ -39,6 +39,7 @@ def _settings(kafka: Kafka, client_id: str) -> KafkaSettings:
         sasl_mechanism=SaslMechanism(kafka.sasl_mechanism or "PLAIN"),
         sasl_username=kafka.sasl_username,
         sasl_password=kafka.sasl_password.get_secret_value() if kafka.sasl_password is not None else None,
+        sasl_password_file=str(kafka.sasl_password_file) if kafka.sasl_password_file is not None else None,
         ssl_ca_file=str(kafka.ssl_ca_file) if kafka.ssl_ca_file is not None else None,
         ssl_cert_file=str(kafka.ssl_cert_file) if kafka.ssl_cert_file is not None else None,
         ssl_key_file=str(kafka.ssl_key_file) if kafka.ssl_key_file is not None else None,

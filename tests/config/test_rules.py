@@ -394,24 +394,31 @@ BETWEEN = {
     ),
     "SASL without a mechanism": (
         '[kafka]\nsecurity_protocol = "SASL_SSL"',
-        ["kafka.sasl_mechanism: is missing; allowed: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512"],
+        ["kafka.sasl_mechanism: is missing; allowed: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER"],
     ),
     "PLAIN without a login": (
         '[kafka]\nsecurity_protocol = "SASL_SSL"\nsasl_mechanism = "PLAIN"',
         ["kafka.sasl_username: is missing for PLAIN", "kafka.sasl_password: is missing for PLAIN"],
     ),
-    "a mechanism that this version cannot do": (
-        '[kafka]\nsecurity_protocol = "SASL_SSL"\nsasl_mechanism = "OAUTHBEARER"\nsasl_password = "t"',
+    "a token with a user name": (
+        (
+            '[kafka]\nsecurity_protocol = "SASL_SSL"\nsasl_mechanism = "OAUTHBEARER"\nsasl_username = "u"\n'
+            'sasl_password = "t"'
+        ),
+        ['kafka.sasl_username = "u": has no meaning with OAUTHBEARER: the token says who it is'],
+    ),
+    "a login by token without one": (
+        '[kafka]\nsecurity_protocol = "SASL_SSL"\nsasl_mechanism = "OAUTHBEARER"',
         [
             (
-                'kafka.sasl_mechanism = "OAUTHBEARER": is not supported in this version;'
-                " allowed: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512"
+                "kafka.sasl_password: is missing for OAUTHBEARER: the token, best in sasl_password_file, read again at"
+                " each login"
             )
         ],
     ),
     "a mechanism nobody knows": (
         '[kafka]\nsecurity_protocol = "SASL_SSL"\nsasl_mechanism = "ROT13"',
-        ['kafka.sasl_mechanism = "ROT13": is not known; allowed: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512'],
+        ['kafka.sasl_mechanism = "ROT13": is not known; allowed: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER'],
     ),
     "one topic for two streams": (
         '[kafka.topics]\nalerts = "evedge.telemetry"',

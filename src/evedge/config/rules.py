@@ -146,8 +146,14 @@ def _kafka_login(config: Config) -> Iterator[Finding]:
                 )
     elif kafka.sasl_mechanism is None:
         yield Finding(mechanism, "is missing", SASL_MECHANISMS, (protocol,))
-    elif kafka.sasl_mechanism == "OAUTHBEARER":  # a known key's known value, which links.kafka_settings cannot do yet
-        yield Finding(mechanism, "is not supported in this version", SASL_MECHANISMS, (protocol,))
+    elif kafka.sasl_mechanism == "OAUTHBEARER":
+        if "sasl_username" in given:
+            at = ("kafka", "sasl_username")
+            yield Finding(at, "has no meaning with OAUTHBEARER: the token says who it is", None, (mechanism,))
+        if kafka.sasl_password is None:
+            at = ("kafka", "sasl_password")
+            what = "is missing for OAUTHBEARER: the token, best in sasl_password_file, read again at each login"
+            yield Finding(at, what, None, (protocol, mechanism))
     else:
         for key in ("sasl_username", "sasl_password"):
             if getattr(kafka, key) is None:

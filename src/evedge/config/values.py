@@ -25,7 +25,7 @@ _KAFKA_TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
 _PHASES = re.compile(r"(L[123]){1,3}")
 _PHC = re.compile(r"\$argon2(?:id|i|d)\$v=19\$m=(\d{1,10}),t=(\d{1,5}),p=(\d{1,5})\$([A-Za-z0-9+/]+)\$([A-Za-z0-9+/]+)")
-SASL_MECHANISMS = "PLAIN, SCRAM-SHA-256, SCRAM-SHA-512"
+SASL_MECHANISMS = "PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER"
 """The ones this version can do."""
 _MAX_ARGON2_KIB = 1_048_576  # whoever writes a hash must not be able to make a login take the machine's memory
 

@@ -7,7 +7,12 @@ from types import TracebackType
 from typing import Self
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import TopicAlreadyExistsError, for_code
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
+    for_code,
+)
 
 from evedge.core.errors import Outage, Refused
 from evedge.core.kafka_topics import TopicSpec
@@ -15,8 +20,13 @@ from evedge.links.kafka_calls import answered
 from evedge.links.kafka_close import close_client
 from evedge.links.kafka_log import tame
 from evedge.links.kafka_settings import KafkaSettings
+from evedge.links.kafka_words import plain_words
 
 MAX_REPLICAS = 3
+_REFUSALS = {
+    TopicAuthorizationFailedError.errno: "this user may not (right Create)",
+    ClusterAuthorizationFailedError.errno: "this user may not (right Create)",
+}
 
 
 class KafkaAdmin:
@@ -74,7 +84,7 @@ class KafkaAdmin:
             if code == 0:
                 created.append(name)
             elif for_code(code) is not TopicAlreadyExistsError:
-                words = message[0] if message and message[0] else for_code(code).description or for_code(code).message
+                words = _REFUSALS.get(code) or (message[0] if message and message[0] else plain_words(for_code(code)()))
                 problems.append(f"Kafka did not make the topic {name}: {words}")
         if problems:
             raise Refused("\n".join(problems))

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from aiokafka.errors import KafkaError
 
 from evedge.core.errors import Outage
-from evedge.links.kafka_errors import plain_words
+from evedge.links.kafka_words import plain_words
 
 _T = TypeVar("_T")
 

@@ -17,7 +17,7 @@ from typing import Any, Self, TypeVar
 
 import structlog
 from aiokafka import AIOKafkaConsumer
-from aiokafka.structs import TopicPartition
+from aiokafka.structs import ConsumerRecord, TopicPartition
 
 from evedge.core.delivery import ConsumedRecord
 from evedge.core.errors import Outage, Refused
@@ -34,16 +34,25 @@ _T = TypeVar("_T")
 REQUEST_TIMEOUT_S = 15.0
 SESSION_TIMEOUT_S = 10.0
 MAX_RECORDS = 500
+PROOF_S = 5.0
+"""How long the first read after joining may wait for Kafka to let this member fetch at all."""
 _METADATA_MAX_AGE_MS = 60_000  # partitions that are added to the topic are noticed within a minute
 _MARGIN_S = 5.0  # what aiokafka may take beyond a time-out that it was given
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Member:
-    """A started consumer, and the eye on its place in the group."""
+    """A started consumer, and the eye on its place in the group. `fetches`: Kafka was seen to let it read."""
 
     consumer: AIOKafkaConsumer
     membership: Membership
+    fetches: bool = False
+
+    def look(self) -> bool:
+        """Whether a fetch of each partition was answered; an answer tells the partition's end."""
+        places = self.consumer.assignment()
+        self.fetches = bool(places) and all(self.consumer.highwater(place) is not None for place in places)
+        return self.fetches
 
 
 class KafkaConsumer:
@@ -83,6 +92,7 @@ class KafkaConsumer:
     async def read(self, timeout_s: float) -> Sequence[ConsumedRecord]:
         """The next records, in order within each partition; none when none came in time.
 
+        The first read after joining may take longer: an empty answer says that records would come if there were any.
         Raises Outage, also when the topic does not exist yet; Refused when another member took this one's place.
         """
         if self._closed:
@@ -92,9 +102,19 @@ class KafkaConsumer:
         if self._member.membership.silent_s > 2 * self._session_timeout_s:
             await self._discard()
             raise Outage(f"{self._failure}: no answer for {2 * self._session_timeout_s:.0f} s")
-        call = self._member.consumer.getmany(timeout_ms=int(timeout_s * 1000), max_records=MAX_RECORDS)
-        found = await self._ask(call, timeout_s + _MARGIN_S)
+        found = await self._fetch(self._member, timeout_s)
+        if not self._member.fetches:
+            now_s = asyncio.get_running_loop().time
+            until_s = now_s() + PROOF_S
+            while not found and not self._member.look() and now_s() < until_s:
+                found = await self._fetch(self._member, 0.1)
+            self._member.fetches = True
+            log.info("command_topic_found", kafka_topic=self._topic, group=self._group, instance=self._instance)
         return [consumed(each) for records in found.values() for each in records]
+
+    async def _fetch(self, member: _Member, timeout_s: float) -> dict[TopicPartition, list[ConsumerRecord]]:
+        call = member.consumer.getmany(timeout_ms=int(timeout_s * 1000), max_records=MAX_RECORDS)
+        return await self._ask(call, timeout_s + _MARGIN_S)
 
     async def commit(self, records: Sequence[ConsumedRecord]) -> None:
         """Records up to these are done with. Raises Outage (they come again) and Refused as `read` does."""
@@ -134,9 +154,8 @@ class KafkaConsumer:
             await answered(consumer.start(), patience_s, self._failure)
             # Only now the topic: aiokafka would wait for one that is not there, and its answers are to be looked at.
             if self._topic not in await answered(consumer.topics(), self._request_timeout_s, self._failure):
-                raise Outage(
-                    f"{self._failure}: it does not exist, or is hidden from this user (evedge topics --create)"
-                )
+                words = "it does not exist (evedge topics --create), or is hidden from this user (right Read)"
+                raise Outage(f"{self._failure}: {words}")
             member = _Member(consumer, Membership(consumer, self._session_timeout_s))
             consumer.subscribe([self._topic])
         except BaseException as error:
@@ -144,7 +163,6 @@ class KafkaConsumer:
             if isinstance(error, Outage) and tamed.connect_error is not None:
                 raise Outage(f"Kafka at {self._settings.address} cannot be reached: {tamed.connect_error}") from error
             raise
-        log.info("command_topic_found", kafka_topic=self._topic, group=self._group, instance=self._instance)
         return member
 
     async def _ask(self, call: Coroutine[Any, Any, _T], deadline_s: float) -> _T:

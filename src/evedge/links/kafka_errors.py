@@ -1,4 +1,4 @@
-"""Kafka's errors in the house's words: whose fault a failed produce request is, and one clear line for people.
+"""Whose fault a failed produce request is, and so what is to be done with its records.
 
 aiokafka knows the error codes up to 79 and calls every other one `UnknownError`; the few newer ones that decide what
 happens to a record or to this gateway are added to its table here.
@@ -64,18 +64,6 @@ _REASONS: dict[type[BaseException], RefusalReason] = {
     errors.RecordListTooLargeError: RefusalReason.RECORD_TOO_LARGE,
 }
 
-_PLAIN_WORDS: dict[type[BaseException], str] = {
-    errors.UnknownTopicOrPartitionError: "it does not exist (evedge topics --create makes it)",
-    errors.TopicAuthorizationFailedError: "this user may not use it",
-    errors.InvalidTopicError: "Kafka does not allow its name",
-    errors.NotLeaderForPartitionError: "a partition has no leader",
-    errors.LeaderNotAvailableError: "a partition has no leader",
-    errors.ClusterAuthorizationFailedError: "this user may not write with idempotence (right IdempotentWrite)",
-    errors.GroupAuthorizationFailedError: "this user may not use the consumer group",
-    errors.CommitFailedError: "the consumer group has handed the partition on",
-    errors.OutOfOrderSequenceNumber: "Kafka lost count of this producer's records",
-}
-
 
 def fault(error: BaseException) -> Fault:
     """Whose fault a batch's failure is. What is not known is an outage, never a refusal."""
@@ -85,15 +73,3 @@ def fault(error: BaseException) -> Fault:
 def refusal_reason(error: BaseException) -> RefusalReason:
     """The reason of a record whose batch failed with `Fault.RECORD`, alone."""
     return _REASONS.get(type(error), RefusalReason.INVALID_RECORD)
-
-
-def plain_words(error: BaseException) -> str:
-    """One line for an operator."""
-    known = _PLAIN_WORDS.get(type(error))
-    if known is not None:
-        return known
-    if isinstance(error, errors.BrokerResponseError):
-        return f"{error.message}: {error.description}".rstrip(": ")
-    if isinstance(error, TimeoutError):
-        return "no answer in time"
-    return str(error) or type(error).__name__

@@ -10,8 +10,14 @@ from __future__ import annotations
 import logging
 import time
 
+from aiokafka.errors import StaleMetadata
+
+from evedge.links.kafka_words import connect_words
+
 INTERVAL_S = 60.0
-_CONNECT_FAILED = "Unable connect"  # client.py: 'Unable connect to "%s:%s": %s' and '… to node with id %s: %s'
+_CONNECT_FAILED = ("Unable connect", "Unable to request metadata")
+"""client.py: 'Unable connect to "%s:%s": %s', '… to node with id %s: %s', 'Unable to request metadata from …: %s'; the
+last argument is the error."""
 
 _log = logging.getLogger(__name__)  # the standard library's: it stays silent where nobody set logging up
 
@@ -23,11 +29,13 @@ class AiokafkaLog(logging.Handler):
         super().__init__(logging.WARNING)
         self._held_back = 0
         self._quiet_until = 0.0
-        self._connect_error: object = None
+        self._connect_error: BaseException | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.msg.startswith(_CONNECT_FAILED) and isinstance(record.args, tuple):
-            self._connect_error = record.args[-1]
+            error = record.args[-1]
+            if isinstance(error, BaseException) and not isinstance(error, StaleMetadata):  # that one only follows
+                self._connect_error = error
         now = time.monotonic()
         if now < self._quiet_until:
             self._held_back += 1
@@ -42,10 +50,8 @@ class AiokafkaLog(logging.Handler):
 
     @property
     def connect_error(self) -> str | None:
-        """Why the last connection failed, in aiokafka's words."""
-        if self._connect_error is None:
-            return None
-        return str(self._connect_error).strip() or type(self._connect_error).__name__
+        """Why the last connection failed, in words for an operator."""
+        return None if self._connect_error is None else connect_words(self._connect_error)
 
 
 def tame() -> AiokafkaLog:

@@ -25,11 +25,12 @@ from aiokafka.errors import KafkaError
 from evedge.core.delivery import RefusedRecord, SendOutage, SendResult, TopicUnavailable
 from evedge.core.errors import Outage
 from evedge.core.model import Record
-from evedge.links.kafka_errors import Fault, fault, plain_words, refusal_reason
+from evedge.links.kafka_errors import Fault, fault, refusal_reason
 from evedge.links.kafka_partitions import by_partition
 from evedge.links.kafka_session import Batch, Session
 from evedge.links.kafka_settings import KafkaSettings
 from evedge.links.kafka_timestamps import Timestamps
+from evedge.links.kafka_words import plain_words
 
 log = structlog.get_logger()
 

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import (
+    BrokerResponseError,
     KafkaError,
     LeaderNotAvailableError,
     TopicAuthorizationFailedError,
@@ -31,10 +32,10 @@ from evedge.core.cloudevents import record_headers
 from evedge.core.errors import Outage
 from evedge.core.model import Record
 from evedge.links.kafka_close import close_producer
-from evedge.links.kafka_errors import plain_words
 from evedge.links.kafka_log import tame
 from evedge.links.kafka_settings import Compression, KafkaSettings
 from evedge.links.kafka_timestamps import Timestamps
+from evedge.links.kafka_words import plain_words
 
 _METADATA_RETRY_S = 0.1
 _LAST_SEQUENCE = 2_000_000_000
@@ -86,6 +87,8 @@ class Session:
             if not isinstance(error, KafkaError | OSError | TimeoutError):
                 raise
             reason = log.connect_error or plain_words(error)
+            if isinstance(error, BrokerResponseError):
+                raise Outage(f"Kafka at {settings.address}: {reason}") from error
             raise Outage(f"Kafka at {settings.address} cannot be reached: {reason}") from error
         return cls(producer, request_timeout_s * 1.25)
 

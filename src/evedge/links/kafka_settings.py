@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import TypedDict
 
 from evedge.core.errors import UsageError
+from evedge.links.kafka_token import Token
 
 
 class SecurityProtocol(StrEnum):
@@ -60,11 +61,15 @@ class ClientArguments(TypedDict):
     sasl_mechanism: str
     sasl_plain_username: str | None
     sasl_plain_password: str | None
+    sasl_oauth_token_provider: Token | None
 
 
 @dataclass(frozen=True, slots=True)
 class KafkaSettings:
-    """Addresses (`host:port`), security and compression. Raises UsageError for what cannot work."""
+    """Addresses (`host:port`), security and compression. Raises UsageError for what cannot work.
+
+    With OAUTHBEARER `sasl_password` is the token; where `sasl_password_file` is given it is read again at each login.
+    """
 
     bootstrap_servers: tuple[str, ...]
     client_id: str = "evedge"
@@ -72,6 +77,7 @@ class KafkaSettings:
     sasl_mechanism: SaslMechanism = SaslMechanism.PLAIN
     sasl_username: str | None = None
     sasl_password: str | None = field(default=None, repr=False)
+    sasl_password_file: str | None = None
     ssl_ca_file: str | None = None
     ssl_cert_file: str | None = None
     ssl_key_file: str | None = None
@@ -82,11 +88,13 @@ class KafkaSettings:
             raise UsageError("kafka.bootstrap_servers names no server")
         if not self.security_protocol.logs_in:
             return
+        needed = {"kafka.sasl_username": self.sasl_username, "kafka.sasl_password": self.sasl_password}
         if self.sasl_mechanism is SaslMechanism.OAUTHBEARER:
-            raise UsageError("kafka.sasl_mechanism OAUTHBEARER is not supported yet: use PLAIN or SCRAM-SHA-256/512")
-        if not self.sasl_username or not self.sasl_password:
+            del needed["kafka.sasl_username"]
+        if not all(needed.values()):
             raise UsageError(
-                f"kafka.security_protocol {self.security_protocol} needs kafka.sasl_username and kafka.sasl_password"
+                f"kafka.security_protocol {self.security_protocol} with {self.sasl_mechanism} needs "
+                f"{' and '.join(needed)}"
             )
 
     @property
@@ -104,7 +112,13 @@ class KafkaSettings:
             "sasl_mechanism": str(self.sasl_mechanism),
             "sasl_plain_username": self.sasl_username,
             "sasl_plain_password": self.sasl_password,
+            "sasl_oauth_token_provider": self._token(),
         }
+
+    def _token(self) -> Token | None:
+        if not self.security_protocol.logs_in or self.sasl_mechanism is not SaslMechanism.OAUTHBEARER:
+            return None
+        return Token(self.sasl_password or "", self.sasl_password_file)
 
     def _ssl_context(self) -> ssl.SSLContext:
         try:
