@@ -1,4 +1,5 @@
 # make demo   the whole chain on this machine, live in seconds
+# make node-red  the demo with a Node-RED dashboard, http://127.0.0.1:1880/dashboard
 # make test   installs what the tests need and runs them
 # make check  format, lint, types
 # make bench  speed, printed as ratios
@@ -8,7 +9,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test check bench format clean
+.PHONY: demo node-red test check bench format clean
 
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -17,6 +18,9 @@ $(STAMP): pyproject.toml
 
 demo: $(STAMP)
 	$(BIN)/evedge demo
+
+node-red: $(STAMP)
+	examples/node-red/start
 
 test: $(STAMP)
 	tests/prepare.sh

@@ -1,10 +1,13 @@
 #!/bin/sh
-# What the tests on a real Kafka need beside Python: java and mvn. Installs them on Debian where we are root, says what
-# is missing elsewhere. The jars themselves are resolved by mvn at the first test that needs them.
+# What the tests need beside Python: java and mvn for a real Kafka, chromium for the pages a browser looks at. Installs
+# them on Debian where we are root, says what is missing elsewhere. The jars themselves are resolved by mvn at the first
+# test that needs them; the Node-RED example needs node and npm, which Debian's are too old for, so they are not installed
+# here.
 set -eu
 missing=""
 command -v java >/dev/null 2>&1 || missing="$missing default-jre-headless"
 command -v mvn >/dev/null 2>&1 || missing="$missing maven"
+command -v chromium >/dev/null 2>&1 || command -v google-chrome >/dev/null 2>&1 || missing="$missing chromium"
 [ -z "$missing" ] && exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
     export DEBIAN_FRONTEND=noninteractive
@@ -12,5 +15,5 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
     # shellcheck disable=SC2086 -- a list of packages
     apt-get install -y -qq --no-install-recommends $missing >/dev/null
 else
-    echo "tests/prepare.sh: not installed:$missing; tests on a real Kafka are skipped (in CI: fail)" >&2
+    echo "tests/prepare.sh: not installed:$missing; tests that need them are skipped (in CI: fail)" >&2
 fi
