@@ -94,7 +94,7 @@ async def test_the_page_comes_with_its_files_and_nothing_inline(client, path):
     assert "https://" not in body
     if path == "/":
         assert "<style" not in body
-        assert "<script src=" in body
+        assert '<script type="module" src=' in body
         assert " style=" not in body
         assert " onclick=" not in body
 

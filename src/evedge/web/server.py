@@ -26,7 +26,7 @@ from evedge.web.metrics import Figures, render
 
 log = structlog.get_logger()
 
-SCRIPTS = ("page",)
+SCRIPTS = ("page", "stream", "model", "sections", "rows", "format")
 PAGE_FILES = {
     "/": ("index.html", "text/html"),
     "/page.css": ("page.css", "text/css"),
