@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
+import shutil
 import signal
 import sys
+from pathlib import Path
 
 import click
 import msgspec
@@ -42,14 +45,25 @@ def command(recharge_points: int, kafka: str | None, log_level: str) -> None:
 async def _run(settings: Settings) -> None:
     signals = Signals(asyncio.Event(), asyncio.Event())
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the last: its terminal was closed
         loop.add_signal_handler(number, signals.on_signal)
     await run_demo(settings, signals, started=_say_where, arrived=_show)
     click.echo("evedge: stopped; nothing was left behind")
 
 
+def _program() -> str:
+    """What to type in a second terminal for this program: its path, unless the shell finds it by its name."""
+    found = shutil.which("evedge")
+    if found is not None and Path(found).resolve() == Path(sys.argv[0]).resolve():
+        return "evedge"
+    if Path(sys.argv[0]).name == "evedge":
+        return shlex.quote(sys.argv[0])
+    return f"{shlex.quote(sys.executable)} -m evedge"
+
+
 def _say_where(place: Place) -> None:
-    send = f"evedge send --config {place.config_file} rp-01 set_current_limit current_a=10 --wait 10"
+    program = _program()
+    send = f"{program} send --config {place.config_file} rp-01 set_current_limit current_a=10 --wait 10"
     publish = f"mosquitto_pub -p {place.addresses.mqtt.rpartition(':')[2]} -q 1 -t factory/hall-1/energy -m 42"
     lines = [
         ("recharge points", f"{len(place.modbus_ports)} simulated, Modbus TCP on 127.0.0.1:{place.modbus_ports[0]} …"),
@@ -57,7 +71,7 @@ def _say_where(place: Place) -> None:
         ("Kafka", place.kafka),
         ("web", place.addresses.web or "off"),
         ("limit a car", send),
-        ("see everything", f"evedge tail --config {place.config_file}"),
+        ("see everything", f"{program} tail --config {place.config_file}"),
         ("publish", publish),
         ("stop", "Ctrl-C"),
     ]

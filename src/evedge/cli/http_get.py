@@ -24,7 +24,10 @@ class NobodyListensError(Outage):
 
 def get_url(url: str, path: str) -> bytes:
     """What the gateway at `url` serves at `path`. Raises EvedgeError in one line."""
-    parts = urlsplit(url if "://" in url else f"http://{url}")
+    try:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+    except ValueError:  # half a bracket of an IPv6 address
+        raise UsageError(f"{url} is no URL such as http://127.0.0.1:8080") from None
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise UsageError(f"{url} is no URL such as http://127.0.0.1:8080")
     try:

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import click
+from click.exceptions import NoArgsIsHelpError
 
 from evedge import __version__
 from evedge.core.errors import EvedgeError, UsageError
@@ -45,6 +46,13 @@ class LazyGroup(click.Group):
         module = importlib.import_module(f"evedge.cli.{cmd_name.replace('-', '_')}")
         command: click.Command = module.command
         return command
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:  # `evedge tail | head`: the reader has had enough; click would call it a failure
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(0)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -80,12 +88,34 @@ def _quiet_logs() -> None:
     logs.configure("error", "console")
 
 
+def _open_what_is_closed() -> None:
+    """A standard stream that the caller closed swallows all; else the next file that is opened would be written to."""
+    while (opened := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(opened)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115, PTH123 -- open to the end
+
+
+def _say_usage(error: click.ClickException) -> None:
+    """One line that says what is wrong, and one that says where to look."""
+    context: click.Context | None = getattr(error, "ctx", None)
+    text = error.format_message()
+    if isinstance(error, NoArgsIsHelpError) and context is not None and isinstance(context.command, click.Group):
+        text = f"{context.command_path} needs a command: {', '.join(context.command.list_commands(context))}"
+    click.echo(f"evedge: {text}", err=True)
+    if context is not None:
+        click.echo(f"Try '{context.command_path} --help' for help.", err=True)
+
+
 def run() -> None:
     """Entry point. Exit status: 0 done, 1 it ran and failed, 2 wrong usage or configuration."""
+    _open_what_is_closed()
     try:
-        status = main.main(standalone_mode=False)
+        status = main.main(prog_name="evedge", standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        _say_usage(error)
         status = error.exit_code
     except click.Abort:
         status = 1
@@ -97,9 +127,9 @@ def run() -> None:
         status = 1
     except KeyboardInterrupt:
         status = 130
-    except BrokenPipeError:  # `evedge tail | head`: the reader has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 0
+    except OSError as error:  # all that a command opens has its own words; what is left is its own output
+        click.echo(f"evedge: cannot go on: {error.strerror or error}", err=True)
+        status = 1
     except Exception as error:  # the last border: a user gets a line, a developer asks for more
         if os.environ.get("EVEDGE_TRACEBACK"):
             raise
