@@ -41,6 +41,7 @@ from evedge.core.model import Link, Severity, Stream, Value
 from evedge.core.profile import Profile
 from evedge.flows.agent_commands import AgentCommands
 from evedge.flows.agent_news import AgentNews
+from evedge.flows.agent_outlet import RECHARGE_POINT_STREAMS, AgentOutlet, NoSubscribers
 from evedge.flows.clock import SystemClock
 from evedge.flows.commander import Commander
 from evedge.flows.forwarder import Forwarder
@@ -59,6 +60,7 @@ from evedge.links.kafka_consumer import KafkaConsumer
 from evedge.links.kafka_producer import KafkaProducer
 from evedge.links.lock import StateLock
 from evedge.links.machine import Machine
+from evedge.links.mqtt_client import LANE, MqttClient
 from evedge.links.mqtt_front import MqttFront
 from evedge.links.state import State
 from evedge.links.systemd import Systemd
@@ -118,8 +120,11 @@ class Gateway:
         systemd: Systemd,
         ready: Callable[[Addresses], None] = lambda _: None,
     ) -> None:
-        if config.mqtt.url is not None:
-            raise UsageError("mqtt.url: a broker elsewhere is not supported by this version; leave it out")
+        if config.mqtt.url is not None and config.kafka is not None:
+            raise UsageError(
+                "mqtt.url: a gateway with its broker elsewhere is not supported by this version; leave out mqtt.url "
+                "(this process is the broker) or [kafka] (it is an agent)"
+            )
         self._config = config
         self._profiles = profiles
         self._systemd = systemd
@@ -145,7 +150,8 @@ class Gateway:
                         self._systemd.stopping()
                     log.info("gateway_stopping")
                     await _cancel(sources)
-                    await parts.front.stop_intake()
+                    if parts.front is not None:
+                        await parts.front.stop_intake()
                     parts.reporter.gateway_status(Link.OFFLINE)
                     await self._drain(parts, signals)
                     await _cancel(others)
@@ -171,10 +177,16 @@ class Gateway:
         await state.reserve(polled)
 
         counters = MqttCounters()
-        router = await stack.enter_async_context(
-            Router(max_retained_bytes=config.mqtt.max_retained_bytes, counters=counters)
-        )
+        is_agent = config.role == "agent"
         topics = None if config.kafka is None else config.kafka.topics.resolved(config.gateway.id)
+        broker = None
+        if is_agent:
+            topics = dict.fromkeys(RECHARGE_POINT_STREAMS, LANE)
+        else:
+            broker = await stack.enter_async_context(
+                Router(max_retained_bytes=config.mqtt.max_retained_bytes, counters=counters)
+            )
+        router = broker if broker is not None else NoSubscribers()
         recharge_points = frozenset(point.id for point in config.recharge_points)
         intake = Intake(
             journal,
@@ -186,7 +198,7 @@ class Gateway:
             clock=clock,
         )
         reporter = Reporter(
-            intake,
+            AgentOutlet(intake) if is_agent else intake,
             state,
             own=config.own_topics,
             recharge_points=sorted(recharge_points),
@@ -221,12 +233,31 @@ class Gateway:
             alerts=reporter,
             clock=clock,
             about=lambda: self._about(reporter),
+            tells_duplicates=not is_agent,
         )
         intake.commands = commander
         await lives.publish_pending()
         await commander.end_orphans(opened)
         presence = AgentPresence(agents, reporter, agent_commands)
-        producer, consumer, forwarder = None, None, None
+        producer, consumer, forwarder, client, front = None, None, None, None, None
+        if is_agent:
+            client = await stack.enter_async_context(
+                MqttClient(
+                    build.agent_client(config, __version__),
+                    heard=partial(self._command_heard, commander),
+                    connected=reporter.tell_again,
+                )
+            )
+            forwarder = Forwarder(
+                journal,
+                client,
+                reporter,
+                lanes=[LANE],
+                telemetry_lanes=frozenset(),
+                dead_letters=LANE,
+                clock=clock,
+                lost_alert="mqtt_lost",
+            )
         if self._kafka is not None and topics is not None:
             producer = await stack.enter_async_context(KafkaProducer(self._kafka))
             consumer = await stack.enter_async_context(
@@ -246,25 +277,26 @@ class Gateway:
                 dead_letters=topics[Stream.DEAD_LETTERS],
                 clock=clock,
             )
-        front = await stack.enter_async_context(
-            MqttFront(
-                build.front_settings(config),
-                intake=intake,
-                router=router,
-                ownership=build.ownership(config),
-                presence=presence,
-                counters=counters,
+        if broker is not None:
+            front = await stack.enter_async_context(
+                MqttFront(
+                    build.front_settings(config),
+                    intake=intake,
+                    router=broker,
+                    ownership=build.ownership(config),
+                    presence=presence,
+                    counters=counters,
+                )
             )
-        )
         housekeeping = Housekeeping(
             gateway=config.gateway.id,
             journal=journal,
             disks={"journal": journal.database, "state": state.database},
-            producer=producer,
+            producer=client if client is not None else producer,
             machine=Machine(directory),
             reports=reporter,
             clock=clock,
-            mqtt_clients=lambda: counters.clients,
+            mqtt_clients=lambda: None if front is None else counters.clients,
         )
         snapshot = Snapshot(
             config=config,
@@ -277,9 +309,10 @@ class Gateway:
             housekeeping=housekeeping,
             pollers=pollers,
             reconcilers=reconcilers,
-            mqtt=counters,
+            mqtt=None if front is None else counters,
             mqtt_address=lambda: self._mqtt_address(front),
             producer=producer,
+            broker=client,
             forwarder=forwarder,
             not_ready="it is starting",
         )
@@ -404,7 +437,15 @@ class Gateway:
         )
         self._ready(addresses)
 
-    def _mqtt_address(self, front: MqttFront) -> str:
+    def _command_heard(self, commander: Commander, topic: str, payload: bytes) -> None:
+        """The gateway has a command for a recharge point of this agent. What finds no room now, it sends again."""
+        named = self._config.own_topics.parse(topic)
+        if named is not None and not commander.submit(payload, None, named[0]):
+            log.warning("command_put_off", mqtt_topic=topic, reason="too many wait")
+
+    def _mqtt_address(self, front: MqttFront | None) -> str:
+        if front is None:
+            return str(self._config.mqtt.remote)
         bind, tls_bind = self._config.mqtt.bind, self._config.mqtt.tls_bind
         shown = [] if bind is None else [str(Address(bind.host, front.port))]
         if tls_bind is not None:
@@ -447,7 +488,7 @@ class _Parts:
     producer: KafkaProducer | None
     consumer: KafkaConsumer | None
     forwarder: Forwarder | None
-    front: MqttFront
+    front: MqttFront | None
     housekeeping: Housekeeping
     snapshot: Snapshot
     web: WebServer | None

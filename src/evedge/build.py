@@ -6,15 +6,19 @@ from collections.abc import Callable, Mapping
 
 from evedge.config import Config, RechargePoint
 from evedge.config_profiles import plan_for, poll_interval_s, shared_endpoints
+from evedge.core import codec
 from evedge.core.commands import IssuerRights, Rules
 from evedge.core.desired import Bounds, OnLapse
-from evedge.core.model import Stream
+from evedge.core.errors import UsageError
+from evedge.core.model import AgentStatus, Link, Stream
 from evedge.core.profile import Limit, Profile
 from evedge.core.rights import Ownership, Rights
+from evedge.core.topics import Leaf
 from evedge.flows.clock import Clock
 from evedge.flows.poller import Polled, Poller, Sink
 from evedge.flows.reporter import RechargePointView
 from evedge.links.modbus import ModbusEndpoint
+from evedge.links.mqtt_client import ClientSettings
 from evedge.links.mqtt_protocols import FrontSettings, User
 
 
@@ -96,6 +100,34 @@ def agents(config: Config) -> dict[str, tuple[str, ...]]:
         if point.agent is not None:
             found[point.agent] = (*found.get(point.agent, ()), point.id)
     return found
+
+
+def agent_client(config: Config, version: str) -> ClientSettings:
+    """An agent's way to its gateway's broker."""
+    mqtt, own = config.mqtt, config.own_topics
+    broker = mqtt.remote
+    if broker is None:
+        raise UsageError("mqtt.url: is missing, and an agent needs it")
+    name = config.agent_name
+
+    def status(state: Link) -> bytes:
+        return codec.encode(AgentStatus(gateway=config.gateway.id, agent=name, state=state, version=version))
+
+    return ClientSettings(
+        host=broker.host,
+        port=broker.port,
+        client_id=mqtt.client_id or name,
+        username=mqtt.username,
+        password=None if mqtt.password is None else mqtt.password.get_secret_value(),
+        tls=broker.tls,
+        tls_ca_file=mqtt.tls_ca_file,
+        tls_cert_file=mqtt.tls_cert_file,
+        tls_key_file=mqtt.tls_key_file,
+        status_topic=own.agent_status(name),
+        online=status(Link.ONLINE),
+        offline=status(Link.OFFLINE),
+        subscribe=tuple(own.recharge_point(point.id, Leaf.COMMAND) for point in config.recharge_points),
+    )
 
 
 def lanes(config: Config, topics: Mapping[Stream, str]) -> list[str]:

@@ -21,6 +21,7 @@ QUIET = {
     "asyncio": logging.WARNING,
     "pymodbus": logging.CRITICAL,
     "aiokafka": logging.WARNING,
+    "mqtt": logging.ERROR,
 }
 """Libraries that say more than an operator can use; what matters of theirs is told by our own events."""
 

@@ -17,6 +17,7 @@ from evedge.core.histogram import Histogram
 from evedge.core.model import Link
 from evedge.core.profile import Profile
 from evedge.core.status import (
+    BrokerNow,
     GatewayNow,
     JournalNow,
     JournalStat,
@@ -43,6 +44,7 @@ from evedge.flows.reconciler import Reconciler
 from evedge.flows.reporter import RechargePointView, Reporter
 from evedge.links.journal import Journal
 from evedge.links.kafka_producer import KafkaProducer
+from evedge.links.mqtt_client import MqttClient
 from evedge.links.state import State
 from evedge.web.metrics import Figures
 
@@ -75,6 +77,7 @@ class Snapshot:
     mqtt: MqttCounters | None = None
     mqtt_address: Callable[[], str | None] = lambda: None
     producer: KafkaProducer | None = None
+    broker: MqttClient | None = None
     forwarder: Forwarder | None = None
     not_ready: str | None = None
 
@@ -85,7 +88,7 @@ class Snapshot:
         return Status(
             gateway=self._gateway(),
             recharge_points=self._recharge_points(),
-            links=LinksNow(mqtt=self._mqtt(), kafka=self._kafka(), journal=self._journal()),
+            links=LinksNow(mqtt=self._mqtt(), kafka=self._kafka(), journal=self._journal(), broker=self._broker()),
             queues=queues_of(self.journal.lanes()),
             alerts=list(self.reporter.alerts.open()),
         )
@@ -203,6 +206,17 @@ class Snapshot:
             bootstrap_servers=list(self.config.kafka.bootstrap_servers),
             up=self.producer.up,
             last_error=self.producer.last_error,
+            blocked={} if self.forwarder is None else dict(self.forwarder.blocked),
+        )
+
+    def _broker(self) -> BrokerNow | None:
+        if self.broker is None:
+            return None
+        return BrokerNow(
+            url=str(self.broker.settings),
+            agent=self.config.agent_name,
+            up=self.broker.up,
+            last_error=self.broker.last_error,
             blocked={} if self.forwarder is None else dict(self.forwarder.blocked),
         )
 

@@ -120,6 +120,11 @@ def _links(links: LinksNow) -> Table:
         mqtt = links.mqtt
         state = Cell("down", BAD) if mqtt.bind is None else Cell("up", GOOD)
         rows.append([Cell("MQTT"), state, Cell(f"{mqtt.bind or 'not listening'}, {mqtt.clients} clients")])
+    if links.broker is not None:
+        broker = links.broker
+        state = Cell("up", GOOD) if broker.up else Cell("down", BAD)
+        error = "" if broker.up else f": {broker.last_error or 'not connected yet'}"
+        rows.append([Cell("MQTT"), state, Cell(f"{broker.url} as agent {broker.agent}{error}")])
     if links.kafka is not None:
         kafka = links.kafka
         state = Cell("up", GOOD) if kafka.up else Cell("down", BAD)

@@ -284,6 +284,14 @@ class Config(Section):
         return "local" if self.mqtt.url is None else "agent"
 
     @property
+    def agent_name(self) -> str:
+        """What an agent is called: its user, else its client id, else one made of the gateway's id.
+
+        With a client certificate the gateway knows it by the common name: `client_id` should say the same.
+        """
+        return self.mqtt.username or self.mqtt.client_id or f"{self.gateway.id}-agent"
+
+    @property
     def own_topics(self) -> OwnTopics:
         """The names of the gateway's own MQTT topics."""
         return OwnTopics(self.mqtt.topic_prefix, self.gateway.id)

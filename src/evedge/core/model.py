@@ -129,6 +129,15 @@ class GatewayStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     clock_synchronised: bool | None = None
 
 
+class AgentStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """`online` while an agent is connected; `offline` at its goodbye and as its last will."""
+
+    gateway: str
+    agent: str
+    state: Link
+    version: str
+
+
 class Severity(StrEnum):
     """What an alert asks of people: know, watch, act."""
 

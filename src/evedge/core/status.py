@@ -120,12 +120,23 @@ class JournalNow(msgspec.Struct, frozen=True, kw_only=True):
     trouble: str | None
 
 
+class BrokerNow(msgspec.Struct, frozen=True, kw_only=True):
+    """An agent's way to its gateway's broker. `blocked`: why records wait. `last_error` stays after it is over."""
+
+    url: str
+    agent: str
+    up: bool
+    last_error: str | None
+    blocked: dict[str, str]
+
+
 class LinksNow(msgspec.Struct, frozen=True, kw_only=True):
-    """mqtt: null where the broker is elsewhere. kafka: null without [kafka]."""
+    """mqtt: null where the broker is elsewhere. kafka: null without [kafka]. broker: null but on an agent."""
 
     mqtt: MqttNow | None
     kafka: KafkaNow | None
     journal: JournalNow
+    broker: BrokerNow | None = None
 
 
 class Queue(msgspec.Struct, frozen=True, kw_only=True):

@@ -71,7 +71,10 @@ class Alerts(Protocol):
 
 
 class Forwarder:
-    """Runs until cancelled. `lanes` are the topics to serve; those left by an earlier configuration are served too."""
+    """Runs until cancelled. `lanes` are the topics to serve; those left by an earlier configuration are served too.
+
+    lost_alert: what it is called that nothing can be sent. An agent's one lane goes to its gateway's broker instead.
+    """
 
     def __init__(
         self,
@@ -83,6 +86,7 @@ class Forwarder:
         telemetry_lanes: frozenset[str],
         dead_letters: str,
         clock: Clock,
+        lost_alert: str = "kafka_lost",
         chance: Callable[[], float] = random.random,
     ) -> None:
         self.blocked: dict[str, str] = {}
@@ -93,6 +97,7 @@ class Forwarder:
         self._lanes = tuple(dict.fromkeys((*lanes, dead_letters, *journal.lanes())))
         self._telemetry_lanes = telemetry_lanes
         self._dead_letters = dead_letters
+        self._lost_alert = lost_alert
         self._clock = clock
         self._chance = chance
         self._draining = asyncio.Event()
@@ -215,7 +220,7 @@ class Forwarder:
             self._alerts.raise_alert(f"topic_unavailable:{lane}", reason, severity=Severity.ERROR)
         else:
             self._lost.add(lane)
-            self._alerts.raise_alert("kafka_lost", reason, severity=Severity.ERROR)
+            self._alerts.raise_alert(self._lost_alert, reason, severity=Severity.ERROR)
 
     def _unblock(self, lane: str) -> None:
         if self.blocked.pop(lane, None) is not None:
@@ -229,7 +234,7 @@ class Forwarder:
         """Kafka answered for this lane."""
         self._lost.discard(lane)
         if not self._lost:
-            self._alerts.clear_alert("kafka_lost")
+            self._alerts.clear_alert(self._lost_alert)
             return
         now_s = self._clock.monotonic_s()
         if now_s - self._woken_s >= WAKE_EVERY_S:  # the others need not wait until their own time has come

@@ -71,6 +71,8 @@ class _Families(Collector):
         yield _gauge("evedge_journal_max_bytes", "What evedge_journal_bytes may reach.", journal.max_bytes)
         if status.links.kafka is not None:
             yield _gauge("evedge_kafka_up", "Whether Kafka answered the last time.", int(status.links.kafka.up))
+        if status.links.broker is not None:
+            yield _gauge("evedge_mqtt_up", "Whether an agent's broker is connected.", int(status.links.broker.up))
         if status.links.mqtt is not None:
             yield _gauge("evedge_mqtt_clients", "MQTT clients connected now.", status.links.mqtt.clients)
         commands = CounterMetricFamily("evedge_commands", "Steps of commands' lives.", labels=["action", "state"])
