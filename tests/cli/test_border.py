@@ -34,7 +34,7 @@ def test_wrong_usage_is_one_line_and_perhaps_where_to_look(arguments, words):
 
 
 def test_a_reader_that_has_had_enough_is_no_failure():
-    shell = f"'{sys.executable}' -m evedge profiles show abb-terra-ac | head -n 1; exit ${{PIPESTATUS[0]}}"
+    shell = f"'{sys.executable}' -m evedge profiles show abb-terra-ac | true; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, timeout=30, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 

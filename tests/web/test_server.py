@@ -165,6 +165,15 @@ async def test_a_connection_too_many_is_closed_and_the_others_go_on(server, clie
     assert (await text(client, "/healthz"))[0] == 200
 
 
+async def test_idle_sockets_make_room_for_one_who_asks(server, client, monkeypatch):
+    monkeypatch.setattr(http, "MAX_CONNECTIONS", 3)
+    idle = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(3)]
+    assert (await text(client, "/healthz"))[0] == 200
+    assert await idle[0][0].read() == b""  # the first to come was the first to go
+    for _, writer in idle:
+        writer.close()
+
+
 async def test_a_port_in_use_is_one_clear_line(server, source):
     with pytest.raises(Refused) as refused:
         async with WebServer("127.0.0.1", server.port, source):

@@ -34,7 +34,7 @@ class HttpServer:
     def __init__(self, routes: Mapping[str, Handler], *, admits: Callable[[Sequence[str]], bool]) -> None:
         self._admits = admits
         self._failing: dict[str, str] = {}
-        self._silent: dict[asyncio.BaseProtocol, asyncio.TimerHandle] = {}
+        self._silent: dict[web.RequestHandler, asyncio.TimerHandle] = {}  # the longest silent first
         self._listening: asyncio.Server | None = None
         app = web.Application(middlewares=[self._answer])
         app.on_response_prepare.append(_add_headers)
@@ -70,12 +70,21 @@ class HttpServer:
 
     def _connection(self) -> asyncio.Protocol:
         server = self._runner.server
-        if server is None or len(server.connections) >= MAX_CONNECTIONS:
+        if server is None or (len(server.connections) >= MAX_CONNECTIONS and not self._make_room()):
             return _Refusal()
         protocol = server()
         loop = asyncio.get_running_loop()
         self._silent[protocol] = loop.call_later(SILENT_S, self._close_silent, protocol)
         return protocol
+
+    def _make_room(self) -> bool:
+        """The one that has been silent longest goes: idle sockets must not keep a monitor from `/healthz`."""
+        silent = next(iter(self._silent), None)
+        if silent is None:
+            return False
+        self._silent[silent].cancel()
+        self._close_silent(silent)
+        return True
 
     def _close_silent(self, protocol: web.RequestHandler) -> None:
         self._silent.pop(protocol, None)
