@@ -47,12 +47,16 @@ POLLED = '[[recharge_points]]\nid = "rp-01"\nhost = "192.0.2.10"\nprofile = "abb
             [
                 (
                     'recharge_points[0].agent = "plc-1": this user may not publish on evedge/site-042/rp/rp-07/status and not'
-                    " publish on evedge/site-042/rp/rp-07/alert and not subscribe to evedge/site-042/rp/rp-07/command"
+                    " publish on evedge/site-042/rp/rp-07/alert and not publish on evedge/site-042/agent/plc-1/status"
+                    " and not subscribe to evedge/site-042/rp/rp-07/command"
                 )
             ],
         ),
         (
-            "[kafka]\n" + USER + 'publish = ["evedge/site-042/rp/rp-07/#"]\nsubscribe = ["#"]\n' + OWNED,
+            "[kafka]\n"
+            + USER
+            + 'publish = ["evedge/site-042/rp/rp-07/#", "evedge/+/agent/plc-1/status"]\nsubscribe = ["#"]\n'
+            + OWNED,
             [],
         ),
         (

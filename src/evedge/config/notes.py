@@ -57,6 +57,9 @@ def _lacking(config: Config, user: MqttUser, recharge_point: str) -> Iterator[st
         topic = own.recharge_point(recharge_point, leaf)
         if not any(covers(allowed, topic) for allowed in user.publish):
             yield f"publish on {topic}"
+    status = own.agent_status(user.name)
+    if not any(covers(allowed, status) for allowed in user.publish):
+        yield f"publish on {status}"
     commands = own.recharge_point(recharge_point, Leaf.COMMAND)
     if not any(covers(allowed, commands) for allowed in user.subscribe):
         yield f"subscribe to {commands}"
