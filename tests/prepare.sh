@@ -1,8 +1,8 @@
 #!/bin/sh
 # What the tests need beside Python: java and mvn for a real Kafka, chromium for the pages a browser looks at. Installs
 # them on Debian where we are root, says what is missing elsewhere. The jars themselves are resolved by mvn at the first
-# test that needs them; the Node-RED example needs node and npm, which Debian's are too old for, so they are not installed
-# here.
+# test that needs them. The Node-RED example's test needs node 20 and npm too; they are not installed here, because Debian
+# 12 has an older one.
 set -eu
 missing=""
 command -v java >/dev/null 2>&1 || missing="$missing default-jre-headless"

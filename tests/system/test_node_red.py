@@ -143,6 +143,13 @@ async def test_live_values_show_and_a_limit_reaches_the_register(
             "purpose": "market",
         }
 
+        # An agent's telemetry reaches Kafka as the agent wrote it.
+        odd = {"gateway": unique_name, "recharge_point": "odd", "values": {"active_power_w": "much", "state": 7}}
+        for stream in ("telemetry", "alerts", "command_results"):
+            await run.produce(stream, json.dumps(odd).encode(), key=b"odd")
+            await run.produce(stream, b"{", key=b"odd")
+        assert await page.wait(value("power", "odd")) == "–"
+
         await page.resize(360, 780)
         await page.wait("document.documentElement.clientWidth === 360 && document.documentElement.scrollWidth <= 360")
 
