@@ -8,6 +8,7 @@ import socket
 import time
 
 import pytest
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from confluent_kafka import Producer
 from confluent_kafka.admin import (
     AclBinding,
@@ -91,6 +92,14 @@ async def test_every_compression_is_taken(real_kafka: RealKafka, unique_name: st
     async with KafkaProducer(settings(real_kafka.bootstrap, compression=compression)) as producer:
         await producer.send(unique_name, records)
     assert values(read_all(real_kafka.bootstrap, unique_name, 50)) == [each.value for each in records]
+
+
+def test_gzip_is_not_at_its_slowest_level() -> None:
+    text = b"".join(record(number).value for number in range(100))
+    builder = DefaultRecordBatchBuilder(2, 1, 0, -1, -1, 0, 1_000_000)
+    builder.append(0, NOW_MS, key=None, value=text, headers=[])
+    batch = bytes(builder.build())
+    assert batch[batch.index(b"\x1f\x8b") + 8] == 0  # RFC 1952, XFL: 2 stands for the slowest, 4 for the fastest
 
 
 async def test_a_poisoned_batch_loses_only_the_poison(real_kafka: RealKafka, unique_name: str) -> None:

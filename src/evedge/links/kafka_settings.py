@@ -11,8 +11,16 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypedDict
 
+from aiokafka import codec
+
 from evedge.core.errors import UsageError
 from evedge.links.kafka_token import Token
+
+GZIP_LEVEL = 6
+# aiokafka 0.14 names no level and its function then takes 9: of telemetry that is 5 % fewer bytes than 6, zlib's and
+# Kafka's own default, for 1.7 times the CPU (batches of 100 to 400 records: 11 to 13 us a record instead of 7). Its
+# batch builder is compiled and offers no setting; the default of the function that it calls is the one place to say it.
+codec.gzip_encode.__defaults__ = (GZIP_LEVEL,)
 
 
 class SecurityProtocol(StrEnum):
