@@ -68,6 +68,8 @@ def main(ctx: click.Context, config: Path | None) -> None:
 
     `evedge --config FILE` runs it in the foreground until SIGTERM or SIGINT.
     """
+    if os.environ.get("NO_COLOR"):  # no-color.org
+        ctx.color = False
     if ctx.invoked_subcommand is not None:
         if config is not None:
             raise UsageError(f"--config stands after the command: evedge {ctx.invoked_subcommand} --config {config}")
