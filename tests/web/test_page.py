@@ -11,7 +11,7 @@ import pytest_asyncio
 import accessibility
 import browser
 from evedge.core.commands import Purpose
-from evedge.core.model import Link
+from evedge.core.model import Link, Quality
 from evedge.core.status import UNTOUCHED, HoldNow, LimitNow
 from evedge.web.server import WebServer
 from kafka_server import must_not_skip
@@ -144,7 +144,7 @@ async def test_links_queues_and_alerts_are_shown(page, server):
     queue = await cells(page, "queues", 1)
     assert list(queue.values()) == ["evedge.telemetry", "100", "91", "8", "1 dead_letter"]
     alert = await page.ask(text("#alerts li"))
-    assert " ".join(alert.split()).startswith("error rp-07 agent plc-1 is not connected since ")
+    assert " ".join(alert.split()).startswith("error rp-07 agent plc-1 is not connected offline since ")
 
 
 async def test_without_kafka_there_is_nothing_about_it(page, server, source):
@@ -171,6 +171,12 @@ async def test_a_recharge_point_that_goes_offline_shows_without_a_reload(page, s
     assert shown["Link"].split("\n") == ["offline", "no answer"]
     assert shown["Last seen"] == "6 min ago"
     assert await page.ask(f"window.sameDocument && window.row === document.querySelector('{POINTS}')")
+
+
+async def test_a_poll_that_failed_shows_before_the_recharge_point_counts_as_offline(page, server, source):
+    source.shown = with_first(quality=Quality.BAD)
+    await opened(page, server)
+    assert (await cells(page, "recharge-points", 0))["Link"] == "last poll failed"
 
 
 async def test_age_grows_while_nothing_is_heard(page, server, source):
@@ -211,6 +217,27 @@ async def test_a_lost_connection_is_seen_and_comes_back_by_itself(page, source):
     async with WebServer("127.0.0.1", port, source):
         await page.wait(f"document.querySelector('#lost').hidden && {text(POINTS)}.includes('no answer')")
         assert await page.ask(text("#connection")) == "live"
+
+
+async def test_a_page_that_nobody_sees_gives_its_connection_back(page, server):
+    added = await page.call(
+        "Page.addScriptToEvaluateOnNewDocument",
+        source="const wait = setTimeout; window.setTimeout = (then, ms) => wait(then, ms === 60000 ? 50 : ms)",
+    )
+    await opened(page, server)
+    await page.call("Page.removeScriptToEvaluateOnNewDocument", **added)
+    turn = (
+        "Object.defineProperty(document, 'hidden', {value: %s, configurable: true});"
+        " void document.dispatchEvent(new Event('visibilitychange'))"
+    )
+    await page.ask(turn % "true")
+    await page.wait(f"{text('#connection')} === 'connecting'")
+    async with asyncio.timeout(10):
+        while server.listening:
+            await asyncio.sleep(0.05)
+    await page.ask(turn % "false")
+    await page.wait(f"{text('#connection')} === 'live'")
+    assert server.listening == 1
 
 
 async def test_alerts_are_announced_as_they_come_and_go(page, server, source):
@@ -276,7 +303,7 @@ async def test_the_keyboard_reaches_every_link_and_shows_where_it_is(page, serve
         )
     assert reached == [
         [name, "solid"]
-        for name in ("Alerts", "Recharge points", "Links", "To Kafka", "Status as JSON", "Metrics", "Ready?")
+        for name in ("Alerts", "Recharge points", "Links", "Queues", "Status as JSON", "Metrics", "Ready?")
     ]
 
 

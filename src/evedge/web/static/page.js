@@ -100,14 +100,19 @@ function disconnect() {
   clearTimeout(retry);
   leaving?.abort();
   leaving = null;
+  put(at("connection"), [{ text: "connecting", kind: "badge quiet" }]); // what it will do when somebody looks again
 }
 
 let unseen = null;
-document.addEventListener("visibilitychange", () => {
+
+function seenOrNot() {
   clearTimeout(unseen);
   if (document.hidden) unseen = setTimeout(disconnect, HIDDEN_MS);
   else if (leaving === null || !at("lost").hidden) connect();
-});
+}
+
+document.addEventListener("visibilitychange", seenOrNot);
 window.addEventListener("online", connect);
 setInterval(() => { if (model.status !== null && !document.hidden) show(); }, TICK_MS); // ages grow by themselves
 connect();
+seenOrNot();

@@ -3,8 +3,8 @@
 import { UNKNOWN, amperes, bytes, count, duration, moment, quantity, utc } from "./format.js";
 import { list, table } from "./rows.js";
 
-const KINDS = { online: "good", up: "good", degraded: "warning", warning: "warning", offline: "bad", down: "bad",
-                error: "bad" };
+const KINDS = { online: "good", up: "good", degraded: "warning", "last poll failed": "warning", warning: "warning",
+                offline: "bad", down: "bad", error: "bad" };
 const STATES = { suspended_ev: "suspended by the car", suspended_evse: "suspended here" };
 const WHEN_FULL = { block: "when full, publishers wait", drop_oldest: "when full, the oldest is dropped" };
 const FRESH_S = 5;
@@ -24,7 +24,7 @@ export function sections(page, model) {
   const parts = ["alerts", "recharge-points", "links", "queues"].map((id) => page.querySelector(`#${id}`));
   const [alerts, points, links, queues] = [
     list(parts[0], (alert) => alert.id, alertPieces),
-    table(parts[1], pointColumns((point) => model.age(point)), (point) => point.id, (point) => point.state),
+    table(parts[1], pointColumns((point) => model.age(point)), (point) => point.id, (point) => KINDS[linkOf(point)]),
     table(parts[2], linkColumns, (link) => link.name),
     table(parts[3], queueColumns, (queue) => queue.kafka_topic),
   ];
@@ -34,14 +34,14 @@ export function sections(page, model) {
     points.show(status.recharge_points);
     links.show(linkRows(status));
     queues.show(status.queues);
-    parts[3].hidden = status.links.kafka === null;
+    parts[3].hidden = status.queues.length === 0;
   };
 }
 
 function alertPieces(alert) {
   const since = moment(alert.raised_at);
   return [badge(alert.severity), { tag: "strong", text: alert.recharge_point ?? alert.gateway }, alert.message,
-          { ...since, text: `since ${since.text}`, kind: "small" }];
+          { text: alert.kind, kind: "small" }, { ...since, text: `since ${since.text}`, kind: "small" }];
 }
 
 // Recharge points.
@@ -59,7 +59,7 @@ export function totals(points) {
 function pointColumns(age) {
   return [
     ["Recharge point", "", (point) => [point.id, small(device(point))]],
-    ["Link", "", (point) => [badge(point.state), ...(point.reason ? [small(point.reason)] : [])]],
+    ["Link", "", (point) => [badge(linkOf(point)), ...(point.reason ? [small(point.reason)] : [])]],
     ["State", "value", ({ values }) => [STATES[values.state] ?? String(values.state ?? UNKNOWN)]],
     ["Power", "value number", ({ values }) => [quantity(values.active_power_w, 2, "kW", 1000)]],
     ["Current", "value number", ({ values }) => [currents(values)]],
@@ -67,6 +67,11 @@ function pointColumns(age) {
     ["Why", "", (point) => why(point)],
     ["Last seen", "number", (point) => [lastSeen(point, age(point))]],
   ];
+}
+
+/** How a recharge point can be read. One failed poll does not make it offline yet, but people should see it at once. */
+function linkOf({ state, quality }) {
+  return state !== "offline" && quality === "bad" ? "last poll failed" : state;
 }
 
 function device({ identity, agent }) {
@@ -121,9 +126,13 @@ const linkColumns = [
   ["Details", "", (link) => link.details],
 ];
 
-function linkRows({ links: { mqtt, kafka, journal }, queues }) {
+function linkRows({ links: { mqtt, kafka, journal, broker = null }, queues }) {
   const waiting = queues.reduce((sum, queue) => sum + queue.waiting, 0);
   const rows = [];
+  if (broker !== null) {
+    rows.push({ name: "Gateway", where: broker.url, state: broker.up ? "up" : "down", waiting: `${count(waiting)} records`,
+                details: [`as agent ${broker.agent}`, ...outage(broker)] });
+  }
   if (mqtt !== null) {
     rows.push({
       name: "MQTT", where: mqtt.bind ?? "does not listen", state: mqtt.bind === null ? "down" : "up", waiting: UNKNOWN,
@@ -132,13 +141,8 @@ function linkRows({ links: { mqtt, kafka, journal }, queues }) {
     });
   }
   if (kafka !== null) {
-    const error = kafka.up ? [] : [kafka.last_error ?? "not reached yet"];
-    const own = Object.entries(kafka.blocked).filter(([, reason]) => kafka.up || !reason.endsWith(kafka.last_error ?? ""));
-    rows.push({
-      name: "Kafka", where: kafka.bootstrap_servers.join(", "), state: kafka.up ? "up" : "down",
-      waiting: `${count(waiting)} records`,
-      details: [...error, ...own.map(([topic, reason]) => small(`${topic} waits: ${reason}`))],
-    });
+    rows.push({ name: "Kafka", where: kafka.bootstrap_servers.join(", "), state: kafka.up ? "up" : "down",
+                waiting: `${count(waiting)} records`, details: outage(kafka) });
   }
   rows.push({
     name: "Journal", state: journal.trouble === null ? "up" : "down",
@@ -148,6 +152,12 @@ function linkRows({ links: { mqtt, kafka, journal }, queues }) {
               `${bytes(journal.max_bytes)}; ${WHEN_FULL[journal.when_full] ?? journal.when_full}`],
   });
   return rows;
+}
+
+/** What keeps a link from its work: its own error while it is down, and what holds single topics up. */
+function outage({ up, last_error: error, blocked }) {
+  const own = Object.entries(blocked).filter(([, reason]) => up || error === null || !reason.endsWith(error));
+  return [...(up ? [] : [error ?? "not reached yet"]), ...own.map(([topic, reason]) => small(`${topic} waits: ${reason}`))];
 }
 
 const queueColumns = [
