@@ -205,6 +205,10 @@ class RealKafka:
         for future in admin.create_acls(found).values():
             future.result(10)
 
+    def logins_refused(self) -> int:
+        """How many logins the running and former brokers have refused: each writes a line."""
+        return self._log.read_bytes().count(b"Failed authentication with")
+
     def _new_log(self, before: int) -> bytes:
         with self._log.open("rb") as log:
             log.seek(before)

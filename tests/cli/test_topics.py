@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from confluent_kafka.admin import AdminClient, ConfigResource
+from confluent_kafka.admin import AclOperation, AdminClient, ConfigResource, ResourceType
 
 from cli.kafka_cli import configuration, evedge
 from kafka_server import RealKafka
@@ -50,6 +50,50 @@ def policies(kafka: RealKafka, names: dict[str, object]) -> dict[str, tuple[str,
         retention = configs["retention.ms"]
         found[resource.name] = (configs["cleanup.policy"].value, None if retention.is_default else retention.value)
     return found
+
+
+def test_a_topic_that_differs_is_told_and_left_as_it_is(
+    real_kafka: RealKafka, tmp_path: Path, unique_name: str
+) -> None:
+    path = str(configuration(tmp_path, real_kafka.bootstrap, unique_name))
+    odd = f"{unique_name}.status"
+    create_topic(real_kafka.bootstrap, odd, partitions=1)
+    create_topic(real_kafka.bootstrap, f"{unique_name}.factory", partitions=6, retention_ms="3600000")
+
+    done = evedge("topics", "--config", path, "--create")
+    assert done.returncode == 0
+    assert done.stdout.count(" created\n") == 7
+    assert " yes, with partitions 1 instead of 3, cleanup.policy delete instead of compact\n" in done.stdout
+    assert " yes, with retention 3600000 ms instead of 7 days\n" in done.stdout
+    assert done.stderr == "2 of 9 topics differ from what --create makes; they are left as they are\n"
+
+    again = json.loads(evedge("topics", "--config", path, "--create", "--json").stdout)
+    (status,) = (each for each in again if each["name"] == odd)
+    assert status["differs"] == [
+        {"setting": "partitions", "found": "1", "wanted": "3"},
+        {"setting": "cleanup.policy", "found": "delete", "wanted": "compact"},
+    ]
+    assert all(each["differs"] == [] for each in again if each["name"] not in {odd, f"{unique_name}.factory"})
+    assert policies(real_kafka, {odd: None}) == {odd: ("delete", None)}
+
+
+def test_without_the_right_to_see_settings_topics_are_listed_all_the_same(
+    real_kafka: RealKafka, tmp_path: Path, unique_name: str
+) -> None:
+    path = configuration(tmp_path, real_kafka.bootstrap, unique_name)
+    assert evedge("topics", "--config", str(path), "--create").returncode == 0
+    real_kafka.add_user(unique_name, "secret")
+    real_kafka.allow(
+        f"User:{unique_name}", (ResourceType.TOPIC, f"{unique_name}.", AclOperation.DESCRIBE), pattern="PREFIXED"
+    )
+    login = (
+        f'bootstrap_servers = ["{real_kafka.sasl_bootstrap}"]\nsecurity_protocol = "SASL_PLAINTEXT"\n'
+        f'sasl_mechanism = "SCRAM-SHA-512"\nsasl_username = "{unique_name}"\nsasl_password = "secret"'
+    )
+    path.write_text(path.read_text().replace(f'bootstrap_servers = ["{real_kafka.bootstrap}"]', login))
+    done = evedge("topics", "--config", str(path))
+    assert (done.returncode, done.stdout.count(" yes\n")) == (0, 9)
+    assert done.stderr == "the settings of 9 topics cannot be seen by this user (right DescribeConfigs)\n"
 
 
 def test_one_topic_that_kafka_refuses_does_not_hold_up_the_others(

@@ -163,6 +163,17 @@ async def test_a_wrong_password(real_kafka: RealKafka, unique_name: str, mechani
     assert said.startswith("the login is refused: user name, password or token is wrong (Authentication failed")
 
 
+async def test_a_refused_login_is_not_tried_again_at_once(real_kafka: RealKafka, unique_name: str) -> None:
+    create_topic(real_kafka.bootstrap, unique_name)
+    login = cloud(real_kafka, sasl_username="gateway", sasl_password="wrong")
+    before = real_kafka.logins_refused()
+    async with KafkaProducer(login) as producer:
+        for _ in range(20):
+            with pytest.raises(SendOutage, match="the login is refused"):
+                await producer.send(unique_name, [record(1)])
+    assert real_kafka.logins_refused() == before + 1
+
+
 async def test_a_token_that_kafka_does_not_take(real_kafka: RealKafka) -> None:
     login = cloud(real_kafka, sasl_mechanism=SaslMechanism.OAUTHBEARER, sasl_password="not.one.")
     assert await failure(login) == (

@@ -1,9 +1,14 @@
-"""`evedge topics`: the Kafka topics a configuration needs, whether they exist, and making those that do not."""
+"""`evedge topics`: the Kafka topics a configuration needs, whether they exist, and making those that do not.
+
+A topic that is there is never changed: more partitions would part the records of a key, another policy or retention
+would remove what somebody meant to keep. What differs is told.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -12,11 +17,19 @@ import msgspec
 from evedge.config import load
 from evedge.config_kafka import kafka_settings, kafka_topics
 from evedge.core.errors import UsageError
-from evedge.core.kafka_topics import TopicSpec
+from evedge.core.kafka_topics import Difference, TopicSpec, differences, duration
 from evedge.links.kafka_admin import KafkaAdmin
 from evedge.links.kafka_settings import KafkaSettings
 
-_DAY_MS = 86_400_000
+
+@dataclass(frozen=True, slots=True)
+class _Topic:
+    """One that the configuration needs. `differs` None: its settings cannot be seen."""
+
+    spec: TopicSpec
+    exists: bool
+    created: bool
+    differs: tuple[Difference, ...] | None
 
 
 @click.command(name="topics", help="List the Kafka topics the configuration needs; create the missing ones.")
@@ -30,56 +43,80 @@ def command(path: Path, create: bool, as_json: bool) -> None:
     settings = kafka_settings(config)
     if settings is None:
         raise UsageError(f"{path} has no [kafka]: there are no topics to list")
-    specs = kafka_topics(config)
-    existing, created = asyncio.run(_look(settings, specs, create=create))
+    topics = asyncio.run(_look(settings, kafka_topics(config), create=create))
     if as_json:
-        click.echo(msgspec.json.encode([_report(spec, existing, created) for spec in specs]))
+        click.echo(msgspec.json.encode([_report(topic) for topic in topics]))
     else:
-        _print_table(specs, existing, created, create=create)
+        _print_table(topics)
+    _print_notes(topics, create=create)
 
 
-async def _look(
-    settings: KafkaSettings, specs: Sequence[TopicSpec], *, create: bool
-) -> tuple[Collection[str], Collection[str]]:
-    """The topics that are there in the end, and those of them that were made now."""
+async def _look(settings: KafkaSettings, specs: Sequence[TopicSpec], *, create: bool) -> list[_Topic]:
+    """Each topic as it is in the end."""
     async with KafkaAdmin(settings) as admin:
-        existing = set(await admin.existing_topics())
+        existing = await admin.existing_topics()
+        configs = await admin.settings(spec.name for spec in specs if spec.name in existing)
         created = await admin.create([spec for spec in specs if spec.name not in existing]) if create else []
-    return existing.union(created), created
+    return [_topic(spec, existing, configs, created=spec.name in created) for spec in specs]
 
 
-def _report(spec: TopicSpec, existing: Collection[str], created: Collection[str]) -> dict[str, object]:
+def _topic(
+    spec: TopicSpec, existing: Mapping[str, int], configs: Mapping[str, Mapping[str, str]], *, created: bool
+) -> _Topic:
+    differs: tuple[Difference, ...] | None = ()
+    if spec.name in existing:
+        seen = configs.get(spec.name)
+        differs = differences(spec, existing[spec.name], seen or {})
+        if seen is None and not differs:
+            differs = None
+    return _Topic(spec, spec.name in existing or created, created, differs)
+
+
+def _report(topic: _Topic) -> dict[str, object]:
     return {
-        "name": spec.name,
-        "purpose": spec.purpose,
-        "cleanup_policy": str(spec.cleanup_policy),
-        "retention_ms": spec.retention_ms,
-        "partitions": spec.partitions,
-        "exists": spec.name in existing,
-        "created": spec.name in created,
+        "name": topic.spec.name,
+        "purpose": topic.spec.purpose,
+        "cleanup_policy": str(topic.spec.cleanup_policy),
+        "retention_ms": topic.spec.retention_ms,
+        "partitions": topic.spec.partitions,
+        "exists": topic.exists,
+        "created": topic.created,
+        "differs": topic.differs,
     }
 
 
-def _print_table(
-    specs: Sequence[TopicSpec], existing: Collection[str], created: Collection[str], *, create: bool
-) -> None:
-    rows = [(spec.name, spec.purpose, _policy(spec), _state(spec.name, existing, created)) for spec in specs]
+def _print_table(topics: Sequence[_Topic]) -> None:
+    rows = [(topic.spec.name, topic.spec.purpose, _policy(topic.spec), _state(topic)) for topic in topics]
     titles = ("topic", "purpose", "policy", "exists")
     widths = [max(map(len, column)) for column in zip(titles, *rows, strict=True)]
     for *texts, state in (titles, *rows):
         cells = "  ".join(text.ljust(width) for text, width in zip(texts, widths, strict=False))
-        click.echo(f"{cells}  {click.style(state, fg='yellow') if state == 'missing' else state}")
-    missing = sum(spec.name not in existing for spec in specs)
+        odd = state == "missing" or state.startswith("yes, with")
+        click.echo(f"{cells}  {click.style(state, fg='yellow') if odd else state}")
+
+
+def _print_notes(topics: Sequence[_Topic], *, create: bool) -> None:
+    missing = sum(not topic.exists for topic in topics)
     if missing and not create:
-        click.echo(f"{missing} of {len(specs)} topics are missing: --create makes them", err=True)
+        click.echo(f"{missing} of {len(topics)} topics are missing: --create makes them", err=True)
+    different = sum(bool(topic.differs) for topic in topics)
+    if different:
+        click.echo(
+            f"{different} of {len(topics)} topics differ from what --create makes; they are left as they are", err=True
+        )
+    unseen = sum(topic.differs is None for topic in topics)
+    if unseen:
+        click.echo(f"the settings of {unseen} topics cannot be seen by this user (right DescribeConfigs)", err=True)
 
 
 def _policy(spec: TopicSpec) -> str:
-    keep = "" if spec.retention_ms is None else f" after {spec.retention_ms // _DAY_MS} days"
+    keep = "" if spec.retention_ms is None else f" after {duration(spec.retention_ms)}"
     return f"{spec.cleanup_policy}{keep}, {spec.partitions} partitions"
 
 
-def _state(name: str, existing: Collection[str], created: Collection[str]) -> str:
-    if name in created:
+def _state(topic: _Topic) -> str:
+    if topic.created:
         return "created"
-    return "yes" if name in existing else "missing"
+    if not topic.exists:
+        return "missing"
+    return f"yes, with {', '.join(map(str, topic.differs))}" if topic.differs else "yes"

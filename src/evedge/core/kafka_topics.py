@@ -37,6 +37,42 @@ class TopicSpec:
         return configs
 
 
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A setting of a topic that is there: what it is, and what it would be had it been made for this gateway."""
+
+    setting: str
+    found: str
+    wanted: str
+
+    def __str__(self) -> str:
+        return f"{self.setting} {self.found} instead of {self.wanted}"
+
+
+def differences(spec: TopicSpec, partitions: int, configs: Mapping[str, str]) -> tuple[Difference, ...]:
+    """How a topic differs from its spec. `configs`: its settings by Kafka's names; what is not there is not judged."""
+    found = []
+    if partitions != spec.partitions:
+        found.append(Difference("partitions", str(partitions), str(spec.partitions)))
+    policy = configs.get("cleanup.policy")
+    if policy is not None and set(policy.split(",")) != {str(spec.cleanup_policy)}:
+        found.append(Difference("cleanup.policy", policy, str(spec.cleanup_policy)))
+    retention = configs.get("retention.ms")
+    if retention is not None and spec.retention_ms is not None and int(retention) != spec.retention_ms:
+        found.append(Difference("retention", duration(int(retention)), duration(spec.retention_ms)))
+    return tuple(found)
+
+
+def duration(retention_ms: int) -> str:
+    """A retention for people; Kafka's -1 is for ever."""
+    if retention_ms < 0:
+        return "for ever"
+    days, rest = divmod(retention_ms, _DAY_MS)
+    if rest:
+        return f"{retention_ms} ms"
+    return "1 day" if days == 1 else f"{days} days"
+
+
 _DELETE, _COMPACT = CleanupPolicy.DELETE, CleanupPolicy.COMPACT
 _SHAPES: Mapping[Stream, tuple[str, CleanupPolicy, int | None, int]] = {
     Stream.TELEMETRY: ("telemetry of recharge points", _DELETE, 7, 6),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import (
     ClusterAuthorizationFailedError,
     TopicAlreadyExistsError,
@@ -67,6 +68,20 @@ class KafkaAdmin:
         """The partitions of every topic that this user may see, by name."""
         topics = await answered(self._client.describe_topics(), self._deadline_s, self._failure)
         return {each["topic"]: len(each["partitions"]) for each in topics if each["error_code"] == 0}
+
+    async def settings(self, topics: Iterable[str]) -> dict[str, Mapping[str, str]]:
+        """`cleanup.policy` and `retention.ms` of topics; one whose settings this user may not see is left out."""
+        wanted = dict.fromkeys(("cleanup.policy", "retention.ms"), "")
+        resources = [ConfigResource(ConfigResourceType.TOPIC, topic, wanted) for topic in topics]
+        if not resources:
+            return {}
+        answers = await answered(self._client.describe_configs(resources), self._deadline_s, self._failure)
+        return {
+            name: {setting: value for setting, value, *_ in entries if value is not None}
+            for answer in answers
+            for code, _words, _kind, name, entries in answer.resources
+            if code == 0
+        }
 
     async def create(self, specs: Sequence[TopicSpec]) -> list[str]:
         """Makes topics, on up to three brokers each, and returns their names; one that is there is left alone.

@@ -6,11 +6,13 @@ happens to a record or to this gateway are added to its table here.
 
 from __future__ import annotations
 
+import ssl
 from enum import Enum, auto
 
 from aiokafka import errors
 
 from evedge.core.delivery import RefusalReason
+from evedge.core.errors import Outage
 
 
 class FencedInstanceIdError(errors.BrokerResponseError):  # type: ignore[misc]  # aiokafka is untyped here
@@ -31,6 +33,24 @@ class InvalidRecordError(errors.BrokerResponseError):  # type: ignore[misc]  # a
 
 for _newer in (FencedInstanceIdError, InvalidRecordError):
     errors.kafka_errors.setdefault(_newer.errno, _newer)
+
+
+class LoginRefused(Outage):
+    """Kafka answers, and will not have this client. An outage all the same: somebody may be mending it now."""
+
+
+_LOGIN_REFUSALS = (
+    errors.SaslAuthenticationFailed,
+    errors.UnsupportedSaslMechanismError,
+    errors.ClusterAuthorizationFailedError,
+    ssl.SSLError,
+)
+
+
+def connect_failure(error: BaseException, words: str) -> Outage:
+    """What a connection that failed so is told as."""
+    cause = error.__cause__ if isinstance(error, errors.KafkaConnectionError) else None
+    return (LoginRefused if isinstance(cause or error, _LOGIN_REFUSALS) else Outage)(words)
 
 
 class Fault(Enum):

@@ -49,8 +49,13 @@ class AiokafkaLog(logging.Handler):
         self._connect_error = None
 
     @property
+    def connect_cause(self) -> BaseException | None:
+        """Why the last connection failed."""
+        return self._connect_error
+
+    @property
     def connect_error(self) -> str | None:
-        """Why the last connection failed, in words for an operator."""
+        """The same in words for an operator."""
         return None if self._connect_error is None else connect_words(self._connect_error)
 
 

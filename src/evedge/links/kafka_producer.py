@@ -25,7 +25,7 @@ from aiokafka.errors import KafkaError
 from evedge.core.delivery import RefusedRecord, SendOutage, SendResult, TopicUnavailable
 from evedge.core.errors import Outage
 from evedge.core.model import Record
-from evedge.links.kafka_errors import Fault, fault, refusal_reason
+from evedge.links.kafka_errors import Fault, LoginRefused, fault, refusal_reason
 from evedge.links.kafka_partitions import by_partition
 from evedge.links.kafka_session import Batch, Session
 from evedge.links.kafka_settings import KafkaSettings
@@ -38,6 +38,10 @@ REQUEST_TIMEOUT_S = 15.0
 MAX_BATCH_BYTES = 262_144
 TOPIC_PATIENCE_S = 1.0
 """How long a topic may take to appear; a cluster that makes topics by itself makes them within that."""
+
+
+LOGIN_PAUSE_S = 5.0
+"""How long a refused login is not tried again, whoever sends: a dozen lanes that retry would look like an attack."""
 
 
 def _wall_clock_ms() -> int:
@@ -81,6 +85,7 @@ class KafkaProducer:
         self._opening: asyncio.Task[Session] | None = None
         self._discarding: set[asyncio.Task[None]] = set()
         self._closed = False
+        self._no_login_until_s = float("-inf")
         self._up: bool | None = None
         self.last_error: str | None = None
         """Why Kafka was lost the last time."""
@@ -197,6 +202,8 @@ class KafkaProducer:
             raise SendOutage("the Kafka producer is closed")
         if self._session is not None:
             return self._session
+        if self._opening is None and asyncio.get_running_loop().time() < self._no_login_until_s:
+            raise SendOutage(str(self.last_error))
         if self._opening is None:
             self._opening = asyncio.create_task(self._open(), name="kafka-connect")
             self._opening.add_done_callback(_look_at)
@@ -216,6 +223,8 @@ class KafkaProducer:
             )
         except Outage as error:
             self._note_down(str(error))
+            if isinstance(error, LoginRefused):
+                self._no_login_until_s = asyncio.get_running_loop().time() + LOGIN_PAUSE_S
             raise
         finally:
             self._opening = None

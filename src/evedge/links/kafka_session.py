@@ -32,6 +32,7 @@ from evedge.core.cloudevents import record_headers
 from evedge.core.errors import Outage
 from evedge.core.model import Record
 from evedge.links.kafka_close import close_producer
+from evedge.links.kafka_errors import connect_failure
 from evedge.links.kafka_log import tame
 from evedge.links.kafka_settings import Compression, KafkaSettings
 from evedge.links.kafka_timestamps import Timestamps
@@ -65,7 +66,7 @@ class Session:
 
     @classmethod
     async def open(cls, settings: KafkaSettings, *, request_timeout_s: float, max_batch_bytes: int) -> Session:
-        """Connects and gets a producer id. Raises Outage, at once where a connection is refused."""
+        """Connects and gets a producer id. Raises Outage, at once where a connection or the login is refused."""
         log = tame()
         log.forget_connect_error()
         producer = AIOKafkaProducer(
@@ -87,9 +88,9 @@ class Session:
             if not isinstance(error, KafkaError | OSError | TimeoutError):
                 raise
             reason = log.connect_error or plain_words(error)
-            if isinstance(error, BrokerResponseError):
-                raise Outage(f"Kafka at {settings.address}: {reason}") from error
-            raise Outage(f"Kafka at {settings.address} cannot be reached: {reason}") from error
+            answers = isinstance(error, BrokerResponseError)
+            words = f"Kafka at {settings.address}{'' if answers else ' cannot be reached'}: {reason}"
+            raise connect_failure(log.connect_cause or error, words) from error
         return cls(producer, request_timeout_s * 1.25)
 
     async def close(self) -> None:
