@@ -20,11 +20,17 @@ def test_time_that_passes_is_no_change():
     assert msgspec.json.encode(NOTHING) == b"{}"
 
 
-def test_only_the_recharge_points_that_changed_are_told_and_each_whole():
+def test_of_recharge_points_only_the_fields_that_changed_are_told():
     offline = replace(FIRST, state=Link.OFFLINE, reason="no answer", age_s=3.0)
     told = msgspec.json.decode(msgspec.json.encode(changes(STATUS, replace(STATUS, recharge_points=[offline, SECOND]))))
     assert list(told) == ["recharge_points"]
-    assert told["recharge_points"] == [msgspec.to_builtins(offline)]
+    assert told["recharge_points"] == [{"id": "rp-01", "age_s": 3.0, "state": "offline", "reason": "no answer"}]
+
+
+def test_a_value_that_is_gone_is_told_by_all_that_are_left():
+    fewer = replace(FIRST, values={"state": "charging"}, measured_at=None)
+    (told,) = changes(STATUS, replace(STATUS, recharge_points=[fewer, SECOND])).recharge_points
+    assert told == {"id": "rp-01", "age_s": 0.4, "values": {"state": "charging"}, "measured_at": None}
 
 
 def test_every_other_part_is_told_whole():

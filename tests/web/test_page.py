@@ -144,7 +144,7 @@ async def test_links_queues_and_alerts_are_shown(page, server):
     queue = await cells(page, "queues", 1)
     assert list(queue.values()) == ["evedge.telemetry", "100", "91", "8", "1 dead_letter"]
     alert = await page.ask(text("#alerts li"))
-    assert " ".join(alert.split()).startswith("error rp-07 agent plc-1 is not connected offline since ")
+    assert " ".join(alert.split()).startswith("error rp-07 agent plc-1 is not connected offline, since ")
 
 
 async def test_without_kafka_there_is_nothing_about_it(page, server, source):

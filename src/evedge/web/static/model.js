@@ -5,7 +5,7 @@ export class Model {
   status = null;
   #heardAt = new Map();
 
-  /** Take an event in: `status` is everything, `change` the parts that are new. Others are left for later versions. */
+  /** Take an event in: `status` is everything, `change` what is new. Others are left for later versions. */
   take(event, data) {
     if (event === "status") {
       this.status = data;
@@ -13,7 +13,7 @@ export class Model {
     } else if (event === "change" && this.status !== null) {
       const { recharge_points: changed = [], ...parts } = data;
       const news = new Map(changed.map((point) => [point.id, point]));
-      const points = this.status.recharge_points.map((point) => news.get(point.id) ?? point);
+      const points = this.status.recharge_points.map((point) => ({ ...point, ...news.get(point.id) }));
       this.status = { ...this.status, ...parts, recharge_points: points };
     }
     const now = Date.now();

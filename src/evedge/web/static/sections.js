@@ -39,9 +39,8 @@ export function sections(page, model) {
 }
 
 function alertPieces(alert) {
-  const since = moment(alert.raised_at);
   return [badge(alert.severity), { tag: "strong", text: alert.recharge_point ?? alert.gateway }, alert.message,
-          { text: alert.kind, kind: "small" }, { ...since, text: `since ${since.text}`, kind: "small" }];
+          small(`${alert.kind}, since `, moment(alert.raised_at))];
 }
 
 // Recharge points.
