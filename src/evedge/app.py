@@ -241,11 +241,17 @@ class Gateway:
         presence = AgentPresence(agents, reporter, agent_commands)
         producer, consumer, forwarder, client, front = None, None, None, None, None
         if is_agent:
+
+            def connected() -> None:
+                reporter.tell_again()  # while we were away the gateway called our recharge points offline
+                if forwarder is not None:
+                    forwarder.wake()
+
             client = await stack.enter_async_context(
                 MqttClient(
                     build.agent_client(config, __version__),
                     heard=partial(self._command_heard, commander),
-                    connected=reporter.tell_again,
+                    connected=connected,
                 )
             )
             forwarder = Forwarder(

@@ -7,16 +7,19 @@ import socket
 import pytest
 
 from evedge.core.delivery import SendOutage, TopicUnavailable
+from evedge.core.errors import UsageError
 from evedge.core.model import Record
 from evedge.core.rights import Rights
 from evedge.links.mqtt_client import LANE, MAX_IN_FLIGHT, ClientSettings, MqttClient
 from evedge.links.mqtt_protocols import User
 from evedge.links.passwords import hash_password
+from links.mqtt_certificates import make_certificates
 from links.raw_mqtt import Broker
 
 STATUS = "evedge/site-042/agent/plc-1/status"
 COMMAND = "evedge/site-042/rp/rp-07/command"
 DEADLINE_S = 10.0
+ALL = Rights(("#",), ("#",))
 
 
 def record(value=b"{}", topic="evedge/site-042/rp/rp-07/telemetry", *, retain=False, number=1):
@@ -194,6 +197,55 @@ async def test_a_user_without_the_right_to_its_status_is_told_so():
         await eventually(lambda: STATUS in (plc.link.last_error or ""))
         assert not plc.link.up
         assert plc.connections == 0
+
+
+async def test_a_send_waits_a_moment_for_the_connection():
+    async with Broker() as broker, agent(broker.port) as plc:
+        assert not plc.link.up
+        assert len((await plc.link.send(LANE, [record()])).confirmed) == 1
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory):
+    return make_certificates(tmp_path_factory.mktemp("tls"))
+
+
+def tls(certificates, **more):
+    listening = {
+        "tls_bind": "127.0.0.1:0",
+        "tls_cert_file": certificates / "localhost.pem",
+        "tls_key_file": certificates / "localhost.key",
+    }
+    return listening | more
+
+
+async def test_it_shows_its_certificate_and_is_known_by_it(certificates):
+    user = User("plc-1", tls_common_name="device-7", rights=ALL)
+    settings = tls(certificates, tls_client_ca_file=certificates / "ca.pem", users=(user,), allow_anonymous=False)
+    mine = {
+        "host": "localhost",
+        "tls": True,
+        "tls_ca_file": certificates / "ca.pem",
+        "tls_cert_file": certificates / "device-7.pem",
+        "tls_key_file": certificates / "device-7.key",
+    }
+    async with Broker(**settings) as broker, agent(broker.front.tls_port, **mine) as plc:
+        await plc.up()
+        assert broker.intake.calls[0][0].name == "plc-1"
+
+
+# paho leaves a socket whose handshake failed to the garbage collector.
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <ssl.SSLSocket:pytest.PytestUnraisableExceptionWarning")
+async def test_it_does_not_speak_to_a_broker_that_nobody_vouches_for(certificates):
+    async with Broker(**tls(certificates)) as broker:
+        async with agent(broker.front.tls_port, host="localhost", tls=True) as plc:
+            await eventually(lambda: "certificate" in (plc.link.last_error or ""))
+        assert broker.intake.accepted == []
+
+
+def test_a_file_that_is_missing_is_named(tmp_path):
+    with pytest.raises(UsageError, match=r"^\[mqtt\] tls_ca_file: .*none.pem: No such file"):
+        Agent(1883, tls=True, tls_ca_file=tmp_path / "none.pem")
 
 
 async def test_lanes_of_an_earlier_role_stay():

@@ -123,6 +123,11 @@ class Forwarder:
             await asyncio.sleep(0.02)
         return True
 
+    def wake(self) -> None:
+        """The other side is there again: lanes that wait try at once."""
+        self._worth_a_try.set()
+        self._worth_a_try = asyncio.Event()
+
     async def _forward(self, lane: str) -> None:
         backoff = Backoff(first_s=0.5, longest_s=10.0)
         gather_s = GATHER_TELEMETRY_S if lane in self._telemetry_lanes else GATHER_S
@@ -239,5 +244,4 @@ class Forwarder:
         now_s = self._clock.monotonic_s()
         if now_s - self._woken_s >= WAKE_EVERY_S:  # the others need not wait until their own time has come
             self._woken_s = now_s
-            self._worth_a_try.set()
-            self._worth_a_try = asyncio.Event()
+            self.wake()

@@ -42,6 +42,8 @@ KEEP_ALIVE_S = 15
 CONNECT_TIMEOUT_S = 10.0
 SEND_TIMEOUT_S = 60.0
 """For one window of messages. Long: a gateway whose journal is full acknowledges late, and has them already."""
+PATIENCE_S = 3.0
+"""How long a send waits for a connection before it is an outage: a start, or a gateway that restarts, is none."""
 GOODBYE_S = 2.0
 LASTS_S = 10.0
 """A connection that lasted this long was a good one: the next try is soon."""
@@ -93,6 +95,7 @@ class MqttClient:
         self._send_timeout_s = send_timeout_s
         self._tls = _tls_context(settings)
         self._client: aiomqtt.Client | None = None
+        self._there = asyncio.Event()  # while there is a client
         self._given_up = asyncio.Event()  # of the connection that is there: it is of no use any more
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -128,6 +131,10 @@ class MqttClient:
             raise TopicUnavailable(f"what waits for Kafka topic {topic} stays: this is an agent now")
         if self._task is not None and self._task.done() and not self._stopping.is_set():
             self._task.result()  # a defect: it ends the process as it would anywhere else
+        if self._client is None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(PATIENCE_S):
+                    await self._there.wait()
         client, given_up = self._client, self._given_up
         if client is None:
             raise SendOutage(f"{self.settings}: {self.last_error or 'not connected yet'}")
@@ -225,6 +232,7 @@ class MqttClient:
             finally:
                 self._client = None
                 self.up = False
+                self._there.clear()
                 given_up.set()
                 listening.cancel()
                 await asyncio.gather(listening, return_exceptions=True)
@@ -242,6 +250,7 @@ class MqttClient:
                 log.error("subscribe_refused", url=str(settings), topics=refused, reason="outside the user's rights")
         await _unless(given_up, client.publish(settings.status_topic, settings.online, qos=1, retain=True))
         self._client, self.up = client, True
+        self._there.set()
         log.info("mqtt_connected", url=str(settings), client_id=settings.client_id)
         self._connected()
         await given_up.wait()
