@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+import ssl
 from pathlib import Path
 
 import pytest
 
-from evedge.config import Config, ConfigError, parse
+from evedge.config import Config, ConfigError, load, parse
 from evedge.config.mistakes import Data
 from evedge.config_kafka import kafka_settings, kafka_topics
 
@@ -56,3 +58,31 @@ def test_own_topics_come_first_and_a_routes_topic_once() -> None:
     assert len(names) == 9
     assert names[-1] == "factory.energy"
     assert "evedge.commands.site-042" in names
+
+
+def test_the_example_for_confluent_cloud_needs_nothing_but_its_blanks_filled_in(tmp_path: Path) -> None:
+    example = Path(__file__).parents[1] / "examples" / "confluent-cloud" / "evedge.toml"
+    file = Path(shutil.copy(example, tmp_path))
+    (tmp_path / "api-secret").write_text("hunter2\n")
+    given = load(file, {})
+    settings = kafka_settings(given)
+    assert settings is not None
+    arguments = settings.client_arguments()
+    assert (arguments["security_protocol"], arguments["sasl_mechanism"]) == ("SASL_SSL", "PLAIN")
+    assert (arguments["sasl_plain_username"], arguments["sasl_plain_password"]) == ("ABCDEFGHIJKLMNOP", "hunter2")
+    context = arguments["ssl_context"]
+    assert context is not None
+    assert context.check_hostname
+    assert context.verify_mode is ssl.CERT_REQUIRED
+    # As the rights in docs/KAFKA.md: one prefix to write to, and a topic that only the cloud side writes to.
+    names = {spec.name for spec in kafka_topics(given)}
+    assert {name for name in names if not name.startswith("evedge.")} == {"evedge-commands.site-042"}
+
+
+def test_a_token_is_read_from_its_file_and_no_user_is_named(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("t")
+    login = {"security_protocol": "SASL_SSL", "sasl_mechanism": "OAUTHBEARER"}
+    settings = kafka_settings(config({**login, "sasl_password_file": str(tmp_path / "token")}))
+    assert settings is not None
+    assert settings.sasl_password_file == str(tmp_path / "token")
+    assert settings.client_arguments()["sasl_oauth_token_provider"] is not None

@@ -203,6 +203,25 @@ async def test_a_client_certificate_that_kafka_does_not_take(real_kafka: RealKaf
     assert "(kafka.ssl_cert_file)" in await failure(login)
 
 
+async def test_a_certificate_file_that_is_gone_is_an_outage_until_it_is_there_again(
+    real_kafka: RealKafka, unique_name: str, tmp_path: Path
+) -> None:
+    create_topic(real_kafka.bootstrap, unique_name)
+    file = tmp_path / "ca.pem"
+    login = cloud(real_kafka, ssl_ca_file=str(file), sasl_username="gateway", sasl_password="secret")
+    async with (
+        KafkaProducer(login) as producer,
+        KafkaConsumer(login, unique_name, group=unique_name, instance="one") as consumer,
+    ):
+        with pytest.raises(SendOutage, match=f"kafka.ssl_ca_file {file} cannot be used"):
+            await producer.send(unique_name, [record(1)])
+        with pytest.raises(Outage, match=f"kafka.ssl_ca_file {file} cannot be used"):
+            await consumer.read(0.1)
+        file.write_bytes(real_kafka.authority.certificate.read_bytes())
+        assert list((await producer.send(unique_name, [record(1)])).confirmed) == [record(1)]
+        assert len(await consumer.read(0.1)) == 1
+
+
 async def test_a_host_that_nobody_knows() -> None:
     assert (await failure(KafkaSettings(("kafka.invalid:9092",)))).startswith("the host name is not known (")
 

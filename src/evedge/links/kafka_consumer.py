@@ -139,7 +139,7 @@ class KafkaConsumer:
         tamed = tame()
         tamed.forget_connect_error()
         consumer = AIOKafkaConsumer(
-            **self._settings.client_arguments(),
+            **self._settings.arguments_now(),
             group_id=self._group,
             group_instance_id=self._instance,
             auto_offset_reset="earliest",

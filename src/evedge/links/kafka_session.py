@@ -70,7 +70,7 @@ class Session:
         log = tame()
         log.forget_connect_error()
         producer = AIOKafkaProducer(
-            **settings.client_arguments(),
+            **settings.arguments_now(),
             acks="all",
             enable_idempotence=True,
             linger_ms=0,  # batches are gathered by the caller

@@ -13,7 +13,7 @@ from typing import TypedDict
 
 from aiokafka import codec
 
-from evedge.core.errors import UsageError
+from evedge.core.errors import Outage, UsageError
 from evedge.links.kafka_token import Token
 
 GZIP_LEVEL = 6
@@ -122,6 +122,13 @@ class KafkaSettings:
             "sasl_plain_password": self.sasl_password,
             "sasl_oauth_token_provider": self._token(),
         }
+
+    def arguments_now(self) -> ClientArguments:
+        """The same for a gateway that runs: certificates are renewed under its feet. Raises Outage."""
+        try:
+            return self.client_arguments()
+        except UsageError as error:
+            raise Outage(f"Kafka at {self.address} cannot be reached: {error}") from error
 
     def _token(self) -> Token | None:
         if not self.security_protocol.logs_in or self.sasl_mechanism is not SaslMechanism.OAUTHBEARER:
