@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import time
@@ -149,6 +150,33 @@ async def test_a_renewed_token_is_read_from_its_file_at_the_next_login(
         renewed.replace(file)
         result = await producer.send(unique_name, [record(1)])
     assert list(result.confirmed) == [record(1)]
+
+
+async def test_a_login_that_runs_out_is_renewed_under_way(
+    real_kafka: RealKafka, unique_name: str, tmp_path: Path
+) -> None:
+    create_topic(real_kafka.bootstrap, unique_name)
+    real_kafka.allow(f"User:{unique_name}", (TOPIC, unique_name, WRITE), (TOPIC, unique_name, READ))
+    real_kafka.allow(f"User:{unique_name}", (GROUP, unique_name, READ))
+    file, lives_s = tmp_path / "token", 3.0
+    file.write_text(token(unique_name, lives_s))
+    over = asyncio.get_running_loop().time() + lives_s
+    login = cloud(real_kafka, sasl_mechanism=SaslMechanism.OAUTHBEARER, sasl_password="-", sasl_password_file=str(file))
+    numbers: list[bytes | None] = []
+    async with (
+        KafkaProducer(login) as producer,
+        KafkaConsumer(login, unique_name, group=unique_name, instance="one") as consumer,
+    ):
+        await eventually(lambda: producer.send(unique_name, [record(0)]))
+        numbers += [each.value for each in await eventually(lambda: consumer.read(1.0))]
+        file.write_text(token(unique_name, 3600))
+        await asyncio.sleep(over - asyncio.get_running_loop().time() + 0.5)  # Kafka's clock decides, not ours
+        await producer.send(unique_name, [record(1)])
+        async with asyncio.timeout(20):
+            while len(numbers) < 2:
+                numbers += [each.value for each in await consumer.read(1.0)]
+        assert producer.last_error is None
+    assert numbers == [b"value 0", b"value 1"]
 
 
 # What does not, and what it says

@@ -16,11 +16,13 @@ from aiokafka import codec
 from evedge.core.errors import Outage, UsageError
 from evedge.links.kafka_token import Token
 
-GZIP_LEVEL = 6
-# aiokafka 0.14 names no level and its function then takes 9: of telemetry that is 5 % fewer bytes than 6, zlib's and
-# Kafka's own default, for 1.7 times the CPU (batches of 100 to 400 records: 11 to 13 us a record instead of 7). Its
-# batch builder is compiled and offers no setting; the default of the function that it calls is the one place to say it.
+GZIP_LEVEL, LZ4_LEVEL = 6, 1
 codec.gzip_encode.__defaults__ = (GZIP_LEVEL,)
+codec.lz4_encode.__defaults__ = (LZ4_LEVEL,)
+# aiokafka 0.14 names no level, and its functions then take 9. For gzip that is 5 % fewer bytes of telemetry than 6,
+# zlib's and Kafka's own default, for 1.6 times the CPU (batches of 100 to 400 records: 11 to 13 us a record instead of
+# 7 to 8). lz4, which is chosen for its CPU, costs 9 us then instead of 3, for a quarter fewer bytes. The batch builder
+# is compiled and offers no setting: the default of the functions that it calls is the one place to say it.
 
 
 class SecurityProtocol(StrEnum):
