@@ -222,7 +222,8 @@ class Gateway:
             ended=await state.ended_commands(),
         )
         agent_owned = [name for names in agents.values() for name in names]
-        intake.agents = AgentNews(agent_owned, commands=agent_commands, views=reporter)
+        presence = AgentPresence(agents, reporter, agent_commands)
+        intake.agents = AgentNews(agent_owned, commands=agent_commands, views=reporter, presence=presence)
         commander = Commander(
             rules=build.command_rules(config),
             executors={**reconcilers, **dict.fromkeys(agent_owned, agent_commands)},
@@ -238,7 +239,6 @@ class Gateway:
         intake.commands = commander
         await lives.publish_pending()
         await commander.end_orphans(opened)
-        presence = AgentPresence(agents, reporter, agent_commands)
         producer, consumer, forwarder, client, front = None, None, None, None, None
         if is_agent:
 

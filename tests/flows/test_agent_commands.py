@@ -86,7 +86,7 @@ class House:
             ended=ended,
         )
         self.presence = AgentPresence({"plc-1": ("rp-07",)}, self.reporter, self.commands)
-        self.intake.agents = AgentNews(["rp-07"], commands=self.commands, views=self.reporter)
+        self.intake.agents = AgentNews(["rp-07"], commands=self.commands, views=self.reporter, presence=self.presence)
 
     def restarted(self):
         ended = [change.id for change in self.store.commands.values() if change.final]
@@ -297,6 +297,18 @@ async def test_telemetry_and_status_of_an_agent_fill_the_view():
     assert view.values == {"active_power_w": 11040.0}
     house.presence.disconnected(PLC)
     assert view.state.state is Link.OFFLINE
+
+
+async def test_a_status_that_is_kept_after_its_agent_left_is_not_the_last_word():
+    house = House(journal_disk=False)
+    house.presence.connected(PLC)
+    house.tell(b'{"state":"online"}', "evedge/site-042/rp/rp-07/status")
+    house.presence.disconnected(PLC)
+    house.journal.write()
+    await settle()
+    told = [json.loads(payload)["state"] for topic, payload, *_ in house.router.published if topic.endswith("status")]
+    assert told == ["offline", "online", "offline"]
+    assert house.reporter.recharge_points["rp-07"].state.state is Link.OFFLINE
 
 
 async def test_an_agent_that_came_before_the_start_was_told_is_connected():

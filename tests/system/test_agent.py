@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
@@ -27,6 +28,7 @@ from system.harness import (
     GatewayProcess,
     configuration,
     decoded,
+    distinct,
     end,
     eventually,
     free_port,
@@ -129,7 +131,7 @@ bind = ""
 """
 
 
-def _command(name: str, command_id: str, current_a: float) -> bytes:
+def _command(name: str, command_id: str, current_a: float, **more: str) -> bytes:
     fields = {
         "id": command_id,
         "gateway": name,
@@ -138,6 +140,7 @@ def _command(name: str, command_id: str, current_a: float) -> bytes:
         "arguments": {"current_a": current_a},
         "expires_at": to_rfc3339(time.time_ns() // 1_000_000 + 60_000),
         "issuer": "dr-service",
+        **more,
     }
     return json.dumps(fields).encode()
 
@@ -286,3 +289,31 @@ async def test_a_command_waits_for_an_agent_that_is_away_and_is_executed_once(
         assert len(here.point.writes) == 1
         records = await here.gateway.records("command_results", until=bool)
         assert set(Counter(each["id"] for each in decoded(records) if each["final"]).values()) == {1}
+
+
+async def test_every_command_ends_once_whoever_is_killed(
+    real_kafka: RealKafka, tmp_path: Path, unique_name: str
+) -> None:
+    chance = random.Random(7)
+    async with site(tmp_path, unique_name, real_kafka) as here:
+        await here.agent.logged("status_changed", state="online")
+        ids = []
+        for victims in ([here.agent], [here.gateway], [here.gateway, here.agent]) * 2:
+            for purpose in ("market", "grid", "user"):
+                ids.append(f"c-{len(ids)}")
+                value = _command(unique_name, ids[-1], 6 + len(ids), purpose=purpose)
+                await here.gateway.produce("commands", value, key=f"{unique_name}/rp-07".encode())
+            await asyncio.sleep(chance.random())
+            for each in victims:
+                await each.kill()
+            for each in victims:
+                await each.start()
+
+        def ended(found: Sequence[ConsumedRecord]) -> bool:
+            return {each["id"] for each in decoded(found) if each["final"]} >= set(ids)
+
+        await here.gateway.records("command_results", until=ended)
+        assert await here.agent.stop() == 0  # nothing is on its way any more
+        records = await here.gateway.records("command_results", until=ended)
+        ends = Counter(each["id"] for each in decoded(distinct(records)) if each["final"])
+        assert ends == dict.fromkeys(ids, 1)

@@ -41,6 +41,12 @@ class Views(Protocol):
     def agent_status(self, recharge_point: str, state: LinkState, *, since_ms: int | None) -> None: ...
 
 
+class Presence(Protocol):
+    """Knows which agents are connected."""
+
+    def spoke(self, recharge_point: str) -> None: ...
+
+
 class _Telemetry(msgspec.Struct):
     measured_at: str
     values: dict[str, Value]
@@ -65,10 +71,11 @@ _decode_result = msgspec.json.Decoder(CommandResult).decode
 class AgentNews:
     """`recharge_points`: those that agents own. Anything else is not listened to."""
 
-    def __init__(self, recharge_points: Iterable[str], *, commands: Commands, views: Views) -> None:
+    def __init__(self, recharge_points: Iterable[str], *, commands: Commands, views: Views, presence: Presence) -> None:
         self._recharge_points = frozenset(recharge_points)
         self._commands = commands
         self._views = views
+        self._presence = presence
 
     def result(self, recharge_point: str, payload: bytes) -> tuple[bool, Callable[[], asyncio.Future[None]] | None]:
         """A step of a command, before it is accepted. False: drop it. What comes beside is called once it is kept."""
@@ -103,6 +110,7 @@ class AgentNews:
         identity = Identity(found.vendor, found.model, found.serial_number, found.firmware)
         since_ms = None if found.since is None else _time(found.since)
         self._views.agent_status(recharge_point, LinkState(found.state, found.reason, identity), since_ms=since_ms)
+        self._presence.spoke(recharge_point)
 
 
 def _understood(decode: Callable[[bytes], T], payload: bytes) -> T | None:

@@ -244,9 +244,9 @@ class Intake:
             if named is not None and named[1] is Leaf.COMMAND:
                 self._command(publisher, message, named[0])
                 continue
+            self._router.publish(message.topic, message.payload, message.qos, message.retain)
             if named is not None and self.agents is not None:
                 self.agents.told(*named, message.payload)
-            self._router.publish(message.topic, message.payload, message.qos, message.retain)
 
     def _command(self, publisher: Publisher, message: Publish, recharge_point: str) -> None:
         # Never retained, whatever the publisher says, and not handed on as it is: what an agent sees comes from the

@@ -30,6 +30,7 @@ class AgentPresence:
 
     def __init__(self, agents: Mapping[str, tuple[str, ...]], sink: Sink, commands: Commands) -> None:
         self._agents = agents
+        self._owners = {name: agent for agent, names in agents.items() for name in names}
         self._commands = commands
         self._sink = sink
         self._connections: dict[str, int] = {}
@@ -56,6 +57,12 @@ class AgentPresence:
         if left <= 0:
             self._offline(publisher.name)
 
+    def spoke(self, recharge_point: str) -> None:
+        """A status of an agent was accepted. When it left while the disk was busy with that, the last word is ours."""
+        agent = self._owners[recharge_point]
+        if not self._connections.get(agent):
+            self._sink.status(recharge_point, _away(agent))
+
     def subscribed(self, publisher: Publisher, topic_filter: str) -> None:
         """A client subscribed; an agent gets the commands that it has not answered."""
         if publisher.name in self._agents:
@@ -63,4 +70,8 @@ class AgentPresence:
 
     def _offline(self, agent: str) -> None:
         for recharge_point in self._agents[agent]:
-            self._sink.status(recharge_point, LinkState(Link.OFFLINE, f"agent {agent} is not connected"))
+            self._sink.status(recharge_point, _away(agent))
+
+
+def _away(agent: str) -> LinkState:
+    return LinkState(Link.OFFLINE, f"agent {agent} is not connected")
