@@ -11,7 +11,7 @@ from evedge.config_profiles import resolve_profiles
 from evedge.core.commands import Action, Command, Purpose
 from evedge.core.counters import MqttCounters
 from evedge.core.machine import MachineReading
-from evedge.core.model import Link, Record
+from evedge.core.model import Link, Quality, Record
 from evedge.core.plan import Reading
 from evedge.core.reading import Identity, LinkState
 from evedge.flows.housekeeping import Housekeeping
@@ -22,6 +22,7 @@ from evedge.flows.reporter import Reporter
 from evedge.links.journal import Journal
 from evedge.links.kafka_producer import KafkaProducer
 from evedge.links.kafka_settings import KafkaSettings
+from evedge.links.mqtt_client import MqttClient
 from evedge.links.state import State
 from evedge.snapshot import STALLED_S, Snapshot
 from evedge.web.metrics import render
@@ -307,3 +308,36 @@ async def test_housekeeping_that_hangs_is_a_reason(site):
 async def test_an_event_loop_that_is_held_up_is_a_reason(site):
     site.housekeeping.lag.note(7.25, site.time.now_s)
     assert site.snapshot.ready() == "the event loop was held up for 7.2 s"
+
+
+async def test_an_agents_recharge_point_shows_what_the_agent_told(site):
+    at_ms = site.time.wall_ms() - 1500
+    site.reporter.agent_status("rp-07", LinkState(Link.ONLINE, None, Identity("ABB")), since_ms=at_ms)
+    site.reporter.agent_telemetry("rp-07", {"active_power_w": 11040.0}, measured_at_ms=at_ms, quality=Quality.GOOD)
+    point = site.point("rp-07")
+    assert (point.state, point.values, point.age_s) == (Link.ONLINE, {"active_power_w": 11040.0}, 1.5)
+    assert point.identity.vendor == "ABB"
+    metrics = render(site.snapshot.figures(), "")[0].decode()
+    assert 'evedge_telemetry_age_seconds{recharge_point="rp-07"} 1.5' in metrics
+
+
+async def test_an_agent_shows_its_broker_and_is_ready_without_it(site):
+    config = parse(
+        {
+            "gateway": {"id": "site-042"},
+            "mqtt": {"url": "mqtt://192.0.2.1", "username": "plc-1", "password": SECRET},
+            "recharge_points": CONFIG["recharge_points"][:1],
+        }
+    )
+    client = MqttClient(build.agent_client(config, "1"), heard=lambda topic, payload: None)
+    client.last_error = "no route to host"
+    site.snapshot.config, site.snapshot.broker = config, client
+    site.snapshot.mqtt = site.snapshot.producer = None
+    links = site.status().links
+    assert (links.mqtt, links.kafka) == (None, None)
+    assert (links.broker.url, links.broker.agent, links.broker.up) == ("mqtt://192.0.2.1:1883", "plc-1", False)
+    assert links.broker.last_error == "no route to host"
+    site.snapshot.housekeeping.look()
+    assert site.snapshot.ready() is None
+    assert "evedge_mqtt_up 0.0" in render(site.snapshot.figures(), "")[0].decode()
+    assert SECRET not in f"{client!r} {site.status()}"

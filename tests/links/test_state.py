@@ -180,6 +180,14 @@ async def test_a_command_is_open_until_it_ends(tmp_path):
         assert await state.known("c-1")
 
 
+async def test_ended_commands_are_known_until_they_are_forgotten(tmp_path):
+    async with open_state(tmp_path) as state:
+        await state.record([change()], [])
+        assert await state.ended_commands() == []
+        await state.record([change(step=Step.VERIFIED, final=True)], [])
+        assert await state.ended_commands() == ["c-1"]
+
+
 async def test_results_are_pending_until_they_are_struck_off_oldest_first(tmp_path):
     results = [PendingResult(f"c-{number}/accepted", b"%d" % number) for number in range(5)]
     async with open_state(tmp_path) as state:
