@@ -405,7 +405,7 @@ BETWEEN = {
             '[kafka]\nsecurity_protocol = "SASL_SSL"\nsasl_mechanism = "OAUTHBEARER"\nsasl_username = "u"\n'
             'sasl_password = "t"'
         ),
-        ['kafka.sasl_username = "u": has no meaning with OAUTHBEARER: the token says who it is'],
+        ['kafka.sasl_username = "u": has no meaning with OAUTHBEARER without sasl_token_url'],
     ),
     "a login by token without one": (
         '[kafka]\nsecurity_protocol = "SASL_SSL"\nsasl_mechanism = "OAUTHBEARER"',
@@ -415,6 +415,41 @@ BETWEEN = {
                 " each login"
             )
         ],
+    ),
+    "a token's endpoint without a client, and not encrypted": (
+        (
+            '[kafka]\nsecurity_protocol = "SASL_SSL"\nsasl_mechanism = "OAUTHBEARER"\n'
+            'sasl_token_url = "http://login.example/token"\nsasl_extensions = ["auth=x"]'
+        ),
+        [
+            (
+                'kafka.sasl_token_url = "http://login.example/token": does not begin with https://;'
+                " allowed: https://host/path"
+            ),
+            (
+                'kafka.sasl_extensions[0] = "auth=x": is not of the form name=value;'
+                " allowed: logicalCluster=lkc-abcdef and the like"
+            ),
+        ],
+    ),
+    "a token's endpoint for a password": (
+        (
+            '[kafka]\nsecurity_protocol = "SASL_SSL"\nsasl_mechanism = "PLAIN"\nsasl_username = "u"\n'
+            'sasl_password = "p"\nsasl_token_url = "https://login.example/token"'
+        ),
+        [
+            (
+                'kafka.sasl_token_url = "https://login.example/token": is for OAUTHBEARER only;'
+                ' allowed: sasl_mechanism = "OAUTHBEARER"'
+            )
+        ],
+    ),
+    "a scope of no endpoint": (
+        (
+            '[kafka]\nsecurity_protocol = "SASL_SSL"\nsasl_mechanism = "OAUTHBEARER"\nsasl_password = "t"\n'
+            'sasl_token_scope = "s"'
+        ),
+        ['kafka.sasl_token_scope = "s": needs sasl_token_url'],
     ),
     "a mechanism nobody knows": (
         '[kafka]\nsecurity_protocol = "SASL_SSL"\nsasl_mechanism = "ROT13"',

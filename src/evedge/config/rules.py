@@ -135,6 +135,7 @@ def _kafka_login(config: Config) -> Iterator[Finding]:
     given = kafka.model_fields_set
     protocol: Location = ("kafka", "security_protocol")
     mechanism: Location = ("kafka", "sasl_mechanism")
+    url: Location = ("kafka", "sasl_token_url")
     if not kafka.uses_sasl:
         for key in ("sasl_mechanism", "sasl_username", "sasl_password", "sasl_password_file"):
             if key in given:
@@ -146,18 +147,24 @@ def _kafka_login(config: Config) -> Iterator[Finding]:
                 )
     elif kafka.sasl_mechanism is None:
         yield Finding(mechanism, "is missing", SASL_MECHANISMS, (protocol,))
-    elif kafka.sasl_mechanism == "OAUTHBEARER":
+    elif kafka.sasl_mechanism == "OAUTHBEARER" and kafka.sasl_token_url is None:
         if "sasl_username" in given:
             at = ("kafka", "sasl_username")
-            yield Finding(at, "has no meaning with OAUTHBEARER: the token says who it is", None, (mechanism,))
+            yield Finding(at, "has no meaning with OAUTHBEARER without sasl_token_url", None, (mechanism, url))
         if kafka.sasl_password is None:
             at = ("kafka", "sasl_password")
             what = "is missing for OAUTHBEARER: the token, best in sasl_password_file, read again at each login"
-            yield Finding(at, what, None, (protocol, mechanism))
+            yield Finding(at, what, None, (protocol, mechanism, url))
     else:
         for key in ("sasl_username", "sasl_password"):
             if getattr(kafka, key) is None:
                 yield Finding(("kafka", key), f"is missing for {kafka.sasl_mechanism}", None, (protocol, mechanism))
+    for key in ("sasl_token_url", "sasl_token_scope", "sasl_extensions"):
+        if key in given and kafka.sasl_mechanism != "OAUTHBEARER":
+            at = ("kafka", key)
+            yield Finding(at, "is for OAUTHBEARER only", 'sasl_mechanism = "OAUTHBEARER"', (mechanism, protocol))
+    if "sasl_token_scope" in given and kafka.sasl_token_url is None:
+        yield Finding(("kafka", "sasl_token_scope"), "needs sasl_token_url", None, (url,))
     for key in ("ssl_ca_file", "ssl_cert_file", "ssl_key_file"):
         if key in given and not kafka.uses_tls:
             yield Finding(

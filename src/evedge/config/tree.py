@@ -26,10 +26,12 @@ from evedge.config.values import (
     Port,
     PublicKey,
     RemoteBroker,
+    SaslExtension,
     SaslMechanism,
     Secret,
     Server,
     Text,
+    TokenUrl,
     TopicFilter,
     TopicPrefix,
     UnitId,
@@ -140,6 +142,9 @@ class Kafka(Section):
     sasl_username: Text | None = None
     sasl_password: Secret | None = None
     sasl_password_file: FilePath | None = None
+    sasl_token_url: TokenUrl | None = None
+    sasl_token_scope: Text | None = None
+    sasl_extensions: Annotated[tuple[SaslExtension, ...], Field(strict=False)] = ()
     ssl_ca_file: FilePath | None = None
     ssl_cert_file: FilePath | None = None
     ssl_key_file: FilePath | None = None

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
@@ -203,6 +204,27 @@ def _url_problem(value: str) -> str | None:
     return None
 
 
+def _token_url_problem(value: str) -> str | None:
+    """The client's secret goes there: unencrypted to this machine only."""
+    try:
+        parts = urlsplit(value)
+        host = parts.hostname
+    except ValueError:
+        return "is no URL"
+    if parts.username or parts.password:
+        return "has a user in it: give sasl_username and sasl_password by their own keys"
+    if host is None or not value.isprintable() or " " in value:
+        return "is no URL"
+    ok = parts.scheme == "https" or (parts.scheme == "http" and host in {"127.0.0.1", "::1", "localhost"})
+    return None if ok else "does not begin with https://"
+
+
+def _extension_problem(value: str) -> str | None:
+    """RFC 7628, 3.1; Kafka's own client refuses the name `auth`."""
+    match = re.fullmatch(r"([A-Za-z]+)=[\x20-\x7e]+", value)
+    return None if match and match[1] != "auth" else "is not of the form name=value"
+
+
 @dataclass(frozen=True, slots=True)
 class RemoteBroker:
     """A broker on another machine."""
@@ -240,6 +262,8 @@ Bind: TypeAlias = Annotated[
 ]
 Server: TypeAlias = Annotated[str, _check(_server_problem), Allowed("host:port")]
 BrokerUrl: TypeAlias = Annotated[str, _check(_url_problem), Allowed("mqtt://host[:port] or mqtts://host[:port]")]
+TokenUrl: TypeAlias = Annotated[str, _check(_token_url_problem), Allowed("https://host/path")]
+SaslExtension: TypeAlias = Annotated[str, _check(_extension_problem), Allowed("logicalCluster=lkc-abcdef and the like")]
 TopicFilter: TypeAlias = Annotated[
     str, _check(filter_problem), Allowed("an MQTT topic filter, such as factory/+/energy")
 ]

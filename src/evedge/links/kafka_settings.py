@@ -15,6 +15,7 @@ from aiokafka import codec
 
 from evedge.core.errors import Outage, UsageError
 from evedge.links.kafka_token import Token
+from evedge.links.kafka_token_endpoint import TokenEndpoint
 
 GZIP_LEVEL, LZ4_LEVEL = 6, 1
 codec.gzip_encode.__defaults__ = (GZIP_LEVEL,)
@@ -71,7 +72,7 @@ class ClientArguments(TypedDict):
     sasl_mechanism: str
     sasl_plain_username: str | None
     sasl_plain_password: str | None
-    sasl_oauth_token_provider: Token | None
+    sasl_oauth_token_provider: Token | TokenEndpoint | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,7 @@ class KafkaSettings:
     """Addresses (`host:port`), security and compression. Raises UsageError for what cannot work.
 
     With OAUTHBEARER `sasl_password` is the token; where `sasl_password_file` is given it is read again at each login.
+    With `sasl_token_url` user name and password are a client's id and secret there. `sasl_extensions`: `name=value`.
     """
 
     bootstrap_servers: tuple[str, ...]
@@ -88,6 +90,9 @@ class KafkaSettings:
     sasl_username: str | None = None
     sasl_password: str | None = field(default=None, repr=False)
     sasl_password_file: str | None = None
+    sasl_token_url: str | None = None
+    sasl_token_scope: str | None = None
+    sasl_extensions: tuple[str, ...] = ()
     ssl_ca_file: str | None = None
     ssl_cert_file: str | None = None
     ssl_key_file: str | None = None
@@ -99,7 +104,7 @@ class KafkaSettings:
         if not self.security_protocol.logs_in:
             return
         needed = {"kafka.sasl_username": self.sasl_username, "kafka.sasl_password": self.sasl_password}
-        if self.sasl_mechanism is SaslMechanism.OAUTHBEARER:
+        if self.sasl_mechanism is SaslMechanism.OAUTHBEARER and self.sasl_token_url is None:
             del needed["kafka.sasl_username"]
         if not all(needed.values()):
             raise UsageError(
@@ -132,10 +137,19 @@ class KafkaSettings:
         except UsageError as error:
             raise Outage(f"Kafka at {self.address} cannot be reached: {error}") from error
 
-    def _token(self) -> Token | None:
+    def _token(self) -> Token | TokenEndpoint | None:
         if not self.security_protocol.logs_in or self.sasl_mechanism is not SaslMechanism.OAUTHBEARER:
             return None
-        return Token(self.sasl_password or "", self.sasl_password_file)
+        extensions = dict(extension.split("=", 1) for extension in self.sasl_extensions)
+        if self.sasl_token_url is None:
+            return Token(self.sasl_password or "", self.sasl_password_file, extensions)
+        return TokenEndpoint(
+            self.sasl_token_url,
+            self.sasl_username or "",
+            self.sasl_password or "",
+            scope=self.sasl_token_scope,
+            extensions=extensions,
+        )
 
     def _ssl_context(self) -> ssl.SSLContext:
         try:

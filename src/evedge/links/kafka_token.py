@@ -13,7 +13,7 @@ import asyncio
 import base64
 import binascii
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -52,12 +52,23 @@ class _Claims(msgspec.Struct):
 
 
 class Token(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka is untyped here
-    """The token in `file`, or `text` where there is none. `now_s`: the wall clock."""
+    """The token in `file`, or `text` where there is none; `extensions` go to Kafka beside it. `now_s`: wall clock."""
 
-    def __init__(self, text: str, file: str | None, now_s: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        text: str,
+        file: str | None,
+        extensions: Mapping[str, str] | None = None,
+        now_s: Callable[[], float] = time.time,
+    ) -> None:
         self._text = text
+        self._extensions = dict(extensions or {})
         self._file = None if file is None else Path(file)
         self._now_s = now_s
+
+    def extensions(self) -> dict[str, str]:
+        """What Kafka is told beside the token (KIP-342)."""
+        return self._extensions
 
     async def token(self) -> str:
         """What to log in with now. Raises TokenError."""
