@@ -234,9 +234,25 @@ class RealKafka:
             self._process = None
 
     def pause(self) -> None:
-        """SIGSTOP: the kernel still takes connections and bytes, nobody answers."""
+        """SIGSTOP: the kernel still takes connections and bytes, nobody answers. Returns when every thread stands."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
+        deadline = time.monotonic() + STOP_TIMEOUT_S
+        while not self._stands(self._process.pid):
+            assert time.monotonic() < deadline, "Kafka does not stop"
+            time.sleep(0.001)
+
+    @staticmethod
+    def _stands(pid: int) -> bool:
+        """Whether the kernel calls all of a process' threads stopped; a busy machine takes a while over it."""
+        tasks = Path(f"/proc/{pid}/task")
+        if not tasks.is_dir():
+            return True  # nothing to look at: not Linux
+        try:
+            stats = [(task / "stat").read_text() for task in tasks.iterdir()]
+        except (FileNotFoundError, ProcessLookupError):
+            return False  # a thread that ended meanwhile
+        return all(stat.rpartition(")")[2].split()[0] == "T" for stat in stats)
 
     def resume(self) -> None:
         """SIGCONT."""
