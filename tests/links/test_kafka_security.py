@@ -295,7 +295,7 @@ async def test_a_producer_needs_write_on_its_topics_and_nothing_else(real_kafka:
     for topic in (mine, other):
         create_topic(real_kafka.bootstrap, topic)
     login, principal = user(real_kafka, unique_name), f"User:{unique_name}"
-    with pytest.raises(SendOutage, match=r"may not write to any topic \(right Write on the topics\)$"):
+    with pytest.raises(SendOutage, match=r"may not write to any topic \(right Write on the topics; "):
         await sent(login, mine)
     real_kafka.allow(principal, (TOPIC, mine, WRITE))
     assert await eventually(lambda: sent(login, mine)) == 1

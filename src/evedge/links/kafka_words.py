@@ -19,7 +19,9 @@ _PLAIN_WORDS: dict[type[BaseException], str] = {
     errors.NotLeaderForPartitionError: "a partition has no leader",
     errors.LeaderNotAvailableError: "a partition has no leader",
     # What an idempotent producer is told who may write to no topic at all (KIP-679).
-    errors.ClusterAuthorizationFailedError: "this user may not write to any topic (right Write on the topics)",
+    errors.ClusterAuthorizationFailedError: (
+        "this user may not write to any topic (right Write on the topics; before Kafka 2.8 also IdempotentWrite)"
+    ),
     errors.GroupAuthorizationFailedError: "this user may not use the consumer group (right Read on the group)",
     errors.CommitFailedError: "the consumer group has handed the partition on",
     errors.OutOfOrderSequenceNumber: "Kafka lost count of this producer's records",
