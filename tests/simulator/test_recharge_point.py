@@ -365,11 +365,11 @@ async def test_without_an_answer_the_client_fails_and_after_the_fault_it_does_no
 
 
 async def test_slow_answers_come_after_the_time_given(clock, odd):
-    async with SimulatedRechargePoint(odd, clock=clock, faults=["slow"], slow_s=0.3) as rp:
-        async with client_of(rp, timeout=0.1) as client:
+    async with SimulatedRechargePoint(odd, clock=clock, faults=["slow"], slow_s=1.5) as rp:
+        async with client_of(rp, timeout=0.5) as client:
             with pytest.raises(ModbusIOException):
                 await client.read_holding_registers(50, device_id=7)
-        async with client_of(rp, timeout=3) as client:
+        async with client_of(rp, timeout=20) as client:
             assert not (await client.read_holding_registers(50, device_id=7)).isError()
 
 
