@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from uuid import uuid4
 
@@ -10,6 +11,11 @@ import pytest
 import kafka_server
 from evedge.links.mock_kafka import MockKafka
 from kafka_server import RealKafka
+
+
+def pytest_configure() -> None:
+    """A run in the background may have inherited that SIGINT is ignored, and so would the programs that tests start."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
