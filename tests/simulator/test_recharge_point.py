@@ -267,7 +267,7 @@ async def test_a_device_that_takes_one_quantity_per_request_takes_no_other(clock
 
 
 async def test_another_unit_id_gets_no_answer(clock, odd):
-    async with SimulatedRechargePoint(odd, clock=clock) as rp, client_of(rp, timeout=0.1) as client:
+    async with SimulatedRechargePoint(odd, clock=clock) as rp, client_of(rp, timeout=1.0) as client:
         with pytest.raises(ModbusIOException):
             await client.read_holding_registers(30, device_id=8)
         assert rp.requests.unanswered == 1
@@ -354,7 +354,7 @@ async def test_busy_is_exception_six_and_can_be_switched_off(clock, odd):
 @pytest.mark.parametrize("fault", [Fault.SILENT, Fault.GARBAGE, Fault.RESET])
 async def test_without_an_answer_the_client_fails_and_after_the_fault_it_does_not(fault, clock, odd):
     async with SimulatedRechargePoint(odd, clock=clock) as rp:
-        async with client_of(rp, timeout=0.1) as client:
+        async with client_of(rp, timeout=1.0) as client:
             rp.set_faults(fault)
             with pytest.raises(ModbusIOException):
                 await client.read_holding_registers(50, device_id=7)
@@ -365,8 +365,8 @@ async def test_without_an_answer_the_client_fails_and_after_the_fault_it_does_no
 
 
 async def test_slow_answers_come_after_the_time_given(clock, odd):
-    async with SimulatedRechargePoint(odd, clock=clock, faults=["slow"], slow_s=1.5) as rp:
-        async with client_of(rp, timeout=0.5) as client:
+    async with SimulatedRechargePoint(odd, clock=clock, faults=["slow"], slow_s=3.0) as rp:
+        async with client_of(rp, timeout=1.0) as client:
             with pytest.raises(ModbusIOException):
                 await client.read_holding_registers(50, device_id=7)
         async with client_of(rp, timeout=20) as client:
